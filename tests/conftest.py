@@ -1,0 +1,38 @@
+"""What every test may lean on: tools of the machine that are there, or a loud word.
+
+A tool that is not ours (promtool, nginx) may be missing on a developer's machine: its test skips
+and says so. Where `LLMUX_REQUIRE_TOOLS=1` is set, as `.ci/run` sets it, the same test fails, so
+that nothing is skipped for good without anybody noticing. It refuses to know what a tool is for.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+Need = Callable[[str], str]
+"""Takes a tool's name, gives its path; skips the test (or fails it) where there is none."""
+
+
+def find_tool(name: str) -> str | None:
+    """Say where a tool is, also in the system's own folders; None where it is nowhere."""
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
+    return shutil.which(name, path=path)
+
+
+@pytest.fixture
+def need() -> Need:
+    """Ask for a tool of the machine: `path = need("promtool")`."""
+
+    def ask(name: str) -> str:
+        found = find_tool(name)
+        if found is not None:
+            return found
+        if os.environ.get("LLMUX_REQUIRE_TOOLS") == "1":
+            pytest.fail(f"{name} is not installed, and LLMUX_REQUIRE_TOOLS=1 says it has to be")
+        pytest.skip(f"{name} is not installed on this machine")
+
+    return ask
