@@ -1,0 +1,52 @@
+# Two commands are all a newcomer needs: `make demo` and `make test`. Each brings its own virtual
+# environment to what its lock says; nothing is installed outside this folder.
+
+VENV      ?= .venv
+DEMO_VENV ?= .venv-demo
+PY        := $(VENV)/bin/python
+UPGRADE   ?=
+PYTEST    ?=
+
+COMPILE := uv pip compile pyproject.toml --universal --generate-hashes --no-header \
+           --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types imports format lock clean dev
+
+help:  ## say what there is to make
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' \
+		$(firstword $(MAKEFILE_LIST))
+
+demo:  ## three toy models take turns behind a real gateway (run-time dependencies only)
+	@sh tools/venv.sh $(DEMO_VENV) requirements.lock
+	@$(DEMO_VENV)/bin/python -m llmux demo $(ARGS)
+
+test: lint types imports  ## lint, types, floors of the house, then all tests
+	@$(PY) -m pytest $(PYTEST)
+
+lint: dev  ## ruff: rules and format
+	@$(PY) -m ruff check
+	@$(PY) -m ruff format --check
+
+types: dev  ## mypy, strictly
+	@$(PY) -m mypy
+
+imports: dev  ## the floors of the house: who may import whom
+	@$(PY) -c 'import sys; from importlinter.cli import lint_imports_command as run; run()' --no-cache
+
+format: dev  ## let ruff put the files into shape
+	@$(PY) -m ruff check --fix
+	@$(PY) -m ruff format
+
+lock:  ## resolve both locks anew (UPGRADE=1: take newer releases); needs uv
+	@command -v uv >/dev/null || { echo "llmux: make lock needs uv: pip install uv" >&2; exit 1; }
+	@$(COMPILE) --group build -o requirements.lock
+	@$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
+	@! grep -nE '://' requirements.lock requirements-dev.lock
+
+dev:
+	@sh tools/venv.sh $(VENV) requirements-dev.lock
+
+clean:  ## remove the environments and all caches
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
