@@ -1,0 +1,254 @@
+"""Runs the shell commands that wake a model, put it to sleep, and ask whether it lives.
+
+A hook is believed by its exit code alone, within a deadline; its failure is a result, not an
+exception. Its group is ended when it is too slow or no longer wanted, and never after success: the
+server it started may live there. This file refuses to know when a hook should run, what its
+failure means for a switch, and how it is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmux.errors import NotRegisteredError
+from llmux.runtime.child import Child, Output
+
+SWEEP = 2.0
+"""Seconds between two looks at what servers that hooks left behind have written."""
+REASON_LIMIT = 1000
+"""Characters of a policy's reason that a hook is told."""
+
+_log = logging.getLogger(__name__)
+
+_EXIT_HINTS = {126: " (found, but cannot be executed)", 127: " (command not found)"}
+
+
+@dataclass(frozen=True)
+class HookSpec:
+    """The commands of one model; time-outs in seconds, None for no limit."""
+
+    model: str
+    port: int
+    wake: str
+    sleep: str
+    alive: str | None = None
+    wake_timeout: float | None = None
+    sleep_timeout: float | None = None
+    alive_timeout: float | None = 5.0
+
+    def command(self, hook: str) -> tuple[str | None, float | None]:
+        """Return the shell command and the time-out of `wake`, `sleep` or `alive`."""
+        if hook == "wake":
+            return self.wake, self.wake_timeout
+        if hook == "sleep":
+            return self.sleep, self.sleep_timeout
+        return self.alive, self.alive_timeout
+
+
+@dataclass(frozen=True)
+class HookResult:
+    """How one run of a hook ended."""
+
+    model: str
+    hook: str
+    """wake, sleep or alive."""
+    ok: bool
+    exit_code: int | None
+    """Negative for a signal; None where it was never started or its code was lost."""
+    duration: float
+    """Seconds from the start to the end, the killing included."""
+    tail: str
+    """The last 4 KiB of its stdout and stderr."""
+    error: str | None
+    """What went wrong, for the operator; None if nothing did."""
+
+
+class HookRunner:
+    """Runs the hooks of all models, each as `sh -c` in a session of its own.
+
+    `cwd` is where they run (None: where the process is), `env` what they inherit (None: the
+    process's environment). `listener` hears of each hook that ended, on the loop.
+    """
+
+    def __init__(
+        self,
+        specs: Iterable[HookSpec],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        listener: Callable[[HookResult], None] | None = None,
+    ) -> None:
+        self._specs = {spec.model: spec for spec in specs}
+        self._cwd = cwd
+        self._env = env
+        self._listener = listener
+        self._outputs: dict[tuple[str, str], Output] = {}
+        self._running: set[Child] = set()
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<HookRunner {len(self._specs)} models, {len(self._running)} running>"
+
+    def registered_models(self) -> list[str]:
+        """Return the names of all models, in the order in which they were given."""
+        return list(self._specs)
+
+    def model_port(self, model: str) -> int | None:
+        """Return the port on which the model's backend listens; None for an unknown model."""
+        spec = self._specs.get(model)
+        return None if spec is None else spec.port
+
+    async def run_wake(
+        self,
+        model: str,
+        *,
+        from_model: str | None = None,
+        to_model: str | None = None,
+        reason: str = "",
+    ) -> HookResult:
+        """Run the model's wake hook; raises NotRegisteredError for an unknown model."""
+        return await self._run(model, "wake", from_model, to_model, reason)
+
+    async def run_sleep(
+        self,
+        model: str,
+        *,
+        from_model: str | None = None,
+        to_model: str | None = None,
+        reason: str = "",
+    ) -> HookResult:
+        """Run the model's sleep hook; raises NotRegisteredError for an unknown model."""
+        return await self._run(model, "sleep", from_model, to_model, reason)
+
+    async def run_alive(self, model: str) -> HookResult:
+        """Run the model's alive hook; raises NotRegisteredError for an unknown model."""
+        return await self._run(model, "alive")
+
+    async def end_all(self) -> None:
+        """End every running hook with its group, within about two seconds; for the shutdown."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+        await asyncio.gather(*(child.end() for child in tuple(self._running)))
+
+    def close(self) -> None:
+        """Kill what still runs and let go of the output files. Harmless when said twice."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+        for child in tuple(self._running):
+            child.kill()
+        for output in self._outputs.values():
+            output.close()
+        self._outputs.clear()
+
+    async def _run(
+        self,
+        model: str,
+        hook: str,
+        from_model: str | None = None,
+        to_model: str | None = None,
+        reason: str = "",
+    ) -> HookResult:
+        spec = self._specs.get(model)
+        if spec is None:
+            raise NotRegisteredError(f"model {model!r} not found")
+        command, timeout = spec.command(hook)
+        if command is None:
+            return HookResult(model, hook, False, None, 0.0, "", "no such hook is configured")
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        output = self._output(model, hook)
+
+        def ended(ok: bool, exit_code: int | None, error: str | None) -> HookResult:
+            duration = loop.time() - started
+            result = HookResult(model, hook, ok, exit_code, duration, output.tail(), error)
+            self._tell(result)
+            return result
+
+        env = self._environment(spec, hook)
+        env["LLMUX_FROM"] = from_model or ""
+        env["LLMUX_TO"] = to_model or ""
+        # A reason is a policy's free text; what an environment cannot carry must not fail a wake.
+        plain = reason[:REASON_LIMIT].replace("\0", " ")
+        env["LLMUX_REASON"] = plain.encode(errors="replace").decode()
+        try:
+            child = Child(["sh", "-c", command], cwd=self._cwd, env=env, output=output)
+        except (OSError, ValueError) as error:
+            return ended(False, None, f"could not be started: {error}")
+        self._running.add(child)
+        self._sweep_later(loop)
+        try:
+            if not await child.wait(timeout):
+                gone = await child.end()
+                fate = "killed" if gone else "killed, but the system has not ended it yet"
+                return ended(False, child.exit_code, f"no end within {timeout:g} s, {fate}")
+        except asyncio.CancelledError:
+            # One that had ended by itself is left alone: its server may live in the group.
+            try:
+                if not child.gone():
+                    await child.end()
+            finally:
+                ended(*_verdict(child, "cancelled"))
+            raise
+        finally:
+            self._running.discard(child)
+        return ended(*_verdict(child, "ended because llmux stops"))
+
+    def _environment(self, spec: HookSpec, hook: str) -> dict[str, str]:
+        env = dict(os.environ if self._env is None else self._env)
+        env["LLMUX_MODEL"] = spec.model
+        env["LLMUX_PORT"] = str(spec.port)
+        env["LLMUX_HOOK"] = hook
+        env["LLMUX_HOOK_ID"] = secrets.token_hex(16)
+        return env
+
+    def _output(self, model: str, hook: str) -> Output:
+        output = self._outputs.get((model, hook))
+        if output is None:
+            output = self._outputs[model, hook] = Output()
+        output.begin()
+        return output
+
+    def _tell(self, result: HookResult) -> None:
+        if self._listener is None:
+            return
+        try:
+            self._listener(result)
+        except Exception:
+            _log.exception("a listener of hooks failed")
+
+    def _sweep_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        self._sweeping = loop.call_later(SWEEP, self._sweep, loop)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        for output in self._outputs.values():
+            output.trim()
+        self._sweep_later(loop)
+
+
+def _verdict(child: Child, ended_by_us: str) -> tuple[bool, int | None, str | None]:
+    """Say whether the hook succeeded, its exit code, and what went wrong."""
+    code = child.exit_code
+    if child.ended_by_us:
+        return False, code, ended_by_us
+    if code is None:
+        return False, None, "its exit code was lost: something else waits for our children"
+    if code == 0:
+        return True, 0, None
+    if code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:  # a real-time signal has no name
+            name = f"signal {-code}"
+        return False, code, f"killed by {name}"
+    return False, code, f"exit code {code}{_EXIT_HINTS.get(code, '')}"
