@@ -1,0 +1,409 @@
+"""Tide-balance: leave the awake model when staying costs more than leaving.
+
+Leaving the awake model costs its future callers an outage; staying costs those who wait
+elsewhere. While it is busy, waiting for one more answer to end makes the drain shorter for free,
+unless newcomers are admitted meanwhile; so the only price of patience is the delay by newcomers,
+and its only gain is that those newcomers are served at once. Patience fades as the oldest waiter
+nears the bound. The page `docs/balance.md` says it with a picture; the letters in `_weigh` are
+those of that page.
+
+This file refuses to know the board, the clock and what a switch is made of: a snapshot comes in,
+a decision goes out, and the same snapshot always gets the same decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from math import exp, inf, isfinite, log, sqrt
+from operator import attrgetter, mul
+from typing import Any, NamedTuple, Self
+
+from llmux.errors import PolicyError
+from llmux.policy.base import (
+    Decision,
+    ModelView,
+    PolicyContext,
+    Skip,
+    Snapshot,
+    SwitchNow,
+    SwitchPolicy,
+)
+
+_MOST_SAMPLES = 20
+_PRIOR_SAMPLES = 3
+_MOST_BATCHED = 50
+_GATE = 1.5
+_MOST_TERMS = 400
+_INSTANT = 1e-9
+"""Stands in for a divisor of 0 seconds where hooks and services are instant."""
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceOptions:
+    """Every constant of the policy that has a unit, so that a run on scaled time can scale it."""
+
+    service_prior_secs: float = 5.0
+    """Service time expected before anything was answered."""
+    sleep_prior_secs: float = 1.0
+    """Duration of a sleep hook before any was seen."""
+    wake_prior_secs: float = 9.0
+    """Duration of a wake hook before any was seen."""
+    rate_windows_secs: tuple[float, ...] = (30.0, 300.0)
+    """Time constants over which arrival rates are averaged."""
+    rate_span_secs: float = 1.0
+    """Shortest history from which a rate is read."""
+    silence_secs: float = 0.001
+    """Shortest silence of the awake model that caps its rate."""
+    patience_base_secs: float = 5.0
+    """Patience with a waiter when switching is free."""
+    patience_most_secs: float = 60.0
+    """Largest part of the patience that grows with the cost of a round trip."""
+    lull_most_secs: float = 300.0
+    """Longest time to the next lull that is reckoned with."""
+    age_value_secs: float = 20.0
+    """Seconds waited that count as one more waiter when the target is chosen."""
+    ask_least_secs: float = 0.25
+    """Soonest that a balance not yet tipped is looked at again."""
+    ask_most_secs: float = 5.0
+    """Latest that a balance not yet tipped is looked at again."""
+    ask_tipped_secs: float = 2.0
+    """When a tipped balance that waits for a better moment is looked at again."""
+    ask_floor_secs: float = 0.05
+    """Soonest that anything is looked at again."""
+
+    @classmethod
+    def read(cls, options: Mapping[str, Any]) -> Self:
+        """Check `policy.options`; PolicyError names every wrong one and what would do."""
+        known = [option.name for option in fields(cls)]
+        wrong: list[str] = []
+        values: dict[str, Any] = {}
+        for name, value in options.items():
+            if name not in known:
+                near = get_close_matches(str(name), known, n=1)
+                would = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+                wrong.append(f"policy.options.{name}: balance has no such option; {would}")
+            elif name == "rate_windows_secs":
+                if isinstance(value, (list, tuple)) and value and all(map(_positive, value)):
+                    values[name] = tuple(float(window) for window in value)
+                else:
+                    wrong.append(
+                        f"policy.options.{name}: {value!r} is not a list of seconds above 0; "
+                        "[30, 300] would do"
+                    )
+            elif _positive(value):
+                values[name] = float(value)
+            else:
+                default = next(option.default for option in fields(cls) if option.name == name)
+                wrong.append(
+                    f"policy.options.{name}: {value!r} is not a number of seconds above 0; "
+                    f"{default:g} would do"
+                )
+        if wrong:
+            raise PolicyError("\n".join(wrong))
+        read = cls(**values)
+        if read.ask_least_secs > read.ask_most_secs:
+            raise PolicyError(
+                f"policy.options.ask_least_secs: {read.ask_least_secs:g} is above ask_most_secs, "
+                f"{read.ask_most_secs:g}; at most that would do"
+            )
+        return read
+
+
+def _positive(value: object) -> bool:
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and isfinite(value)
+        and value > 0
+    )
+
+
+def harmonic(k: float) -> float:
+    """Expect the last of k exponential services to end after so many mean services; 0 for none."""
+    return 0.577 + log(k) + 0.5 / k if k > 0 else 0.0
+
+
+_BATCH = tuple(harmonic(n) for n in range(_MOST_BATCHED + 1))
+
+
+def newcomers(rho: float, k: int, enough: float = inf) -> float:
+    """Tell what newcomers add to one step from k to k - 1 in flight, in units of S/k; may be inf.
+
+    `rho` is the awake model's load: its arrival rate times its service time. The sum only grows,
+    so it is not pursued beyond `enough`.
+    """
+    total = 0.0
+    term = 1.0
+    for m in range(k + 1, k + _MOST_TERMS + 1):
+        term *= rho / m
+        total += term
+        if term < 1e-6 * total or not term or total >= enough:
+            break
+    return total
+
+
+class Weighed(NamedTuple):
+    """One waiting model on the scales; times in seconds, `stay` and `leave` in requests x s."""
+
+    model: str
+    trip: float
+    """Sleep of the awake model and wake of this one."""
+    left: float
+    """Seconds of patience left; not above 0: late."""
+    stay: float
+    """What those who wait for it suffer if nothing happens until the next good moment."""
+    leave: float
+    """What the awake model's callers suffer if it is left now."""
+    gate: float
+    """What `newcomers` must reach before a busy model is left for this one."""
+    value: float
+    """By which the target is chosen."""
+
+
+class Verdict(NamedTuple):
+    """One evaluation: the rule that fired, where to, when to look again, and what was compared."""
+
+    rule: str
+    """cold, late, lull, busy (the switches), stay, switching or nobody."""
+    target: str | None
+    ask_again: float
+    weighed: Sequence[Weighed]
+
+
+class BalancePolicy(SwitchPolicy):
+    """Switches when those who wait elsewhere have paid for the trip, sooner as patience fades."""
+
+    def __init__(self, options: BalanceOptions | None = None) -> None:
+        self.options = options if options is not None else BalanceOptions()
+        # The base declares rate_windows for the class; ours are an option of each instance.
+        vars(self)["rate_windows"] = self.options.rate_windows_secs
+        self._seen: Snapshot | None = None
+        self._answer: Decision = Skip()
+
+    @classmethod
+    def from_config(cls, config: object, options: Mapping[str, Any]) -> Self:
+        """Build the policy from `policy.options`; PolicyError names each wrong option."""
+        del config
+        return cls(BalanceOptions.read(options))
+
+    def on_pending_request(self, context: PolicyContext) -> Decision:
+        """Answer for the whole snapshot at once, whoever of those who wait is asked about."""
+        snapshot = context.snapshot
+        if snapshot is not self._seen:
+            verdict = self.weigh(snapshot)
+            reason = sentence(snapshot, verdict)
+            if verdict.target is not None:
+                self._answer = SwitchNow(target=verdict.target, reason=reason)
+            else:
+                self._answer = Skip(ask_again=verdict.ask_again, reason=reason)
+            self._seen = snapshot
+        return self._answer
+
+    def weigh(self, snapshot: Snapshot) -> Verdict:
+        """Evaluate the rules on one snapshot."""
+        options = self.options
+        waiting = [
+            view
+            for view in snapshot.models.values()
+            if view.waiting > 0 and view.name != snapshot.active and view.phase != "quarantined"
+        ]
+        if not waiting:
+            return Verdict("nobody", None, options.ask_most_secs, ())
+        if snapshot.phase in {"sleeping", "waking", "cleaning"}:
+            return Verdict("switching", None, options.ask_tipped_secs, ())
+        scales = _Scales(options, snapshot)
+        if snapshot.active is None:
+            return self._cold(waiting, scales)
+        return self._weigh(snapshot.models[snapshot.active], waiting, scales)
+
+    def _cold(self, waiting: list[ModelView], scales: _Scales) -> Verdict:
+        """Nobody is awake: most waiters for the least time."""
+        weighed = []
+        for view in waiting:
+            service, _, wake, _ = scales.read(view)
+            value = view.weighted_waiting / ((wake + service) or _INSTANT)
+            weighed.append(Weighed(view.name, wake, inf, 0.0, 0.0, 0.0, value))
+        best = max(weighed, key=attrgetter("value"))
+        return Verdict("cold", best.model, self.options.ask_floor_secs, weighed)
+
+    def _weigh(  # noqa: PLR0915 - one sum read beside its formulas; calls would double its cost
+        self, awake: ModelView, waiting: list[ModelView], scales: _Scales
+    ) -> Verdict:
+        """Weigh the awake model i with k in flight against each waiting model j.
+
+        Runs at every arrival and completion while somebody waits: it shall cost microseconds, so
+        no min, max or constructor is called in its loop.
+        """
+        o = self.options
+        k = awake.in_flight
+        s_i, sleep_i, wake_i, lam_i = scales.read(awake)
+        lam_i = min(lam_i, scales.silence_cap(awake))
+        rho = lam_i * s_i
+        d = s_i * harmonic(k)
+        lull, step = (0.0, s_i / (2 * k)) if k else (self._half_lull(lam_i, rho), 0.0)
+
+        trips = []
+        tour = d
+        for view in waiting:
+            n = view.waiting
+            s_j, sleep_j, wake_j, lam_j = scales.read(view)
+            v_j = s_j * _BATCH[n if n < _MOST_BATCHED else _MOST_BATCHED]
+            c_ij = sleep_i + wake_j
+            tour += c_ij + v_j
+            trips.append((view, s_j, v_j, lam_j, c_ij, sleep_j + wake_i))
+
+        least, most = o.ask_least_secs, o.ask_most_secs
+        touring = 2.5 * tour
+        again = least_left = inf
+        latest = None
+        weighed: list[Weighed] = []
+        ripe: list[Weighed] = []
+        for view, s_j, v_j, lam_j, c_ij, c_ji in trips:
+            n_j = view.weighted_waiting
+            ages = view.weighted_sum_wait
+            q = c_ij + c_ji
+            down = q + v_j + 0.1 * (tour - d - c_ij - v_j) + d
+            until = d + c_ij
+            patience = o.patience_base_secs + 12 * q
+            if patience > o.patience_most_secs:
+                patience = o.patience_most_secs + 4 * q
+            else:
+                patience += 4 * q
+            patience = patience if patience > touring else touring
+            bound = view.max_wait
+            if bound is not None and bound < patience:
+                patience = bound
+            left = patience - view.urgency - until
+            # What i would lose is lam_i for the outage, as far as patience has not faded.
+            lost = sqrt(left / patience) * lam_i if left > 0 else 0.0
+            x = until + lull
+            stay = ages + n_j * x + lam_j * x * x / 2
+            leave = lost * down * down / 2
+            value = (n_j + lam_j * until + ages / o.age_value_secs) / ((c_ij + s_j) or _INSTANT)
+            gate = _GATE * lost * (down - step) / n_j
+            row = tuple.__new__(Weighed, (view.name, c_ij, left, stay, leave, gate, value))
+            weighed.append(row)
+            if stay >= leave:
+                ripe.append(row)
+                soon = o.ask_tipped_secs
+            else:
+                soon = (leave - stay) / n_j
+                soon = least if soon < least else most if soon > most else soon
+            if left < least_left:
+                least_left = left
+                latest = view.name
+            again = soon if soon < again else again
+        again = max(min(again, least_left), o.ask_floor_secs)
+        if least_left <= 0:
+            return Verdict("late", latest, again, weighed)
+        if k and ripe:
+            g = newcomers(rho, k, enough=max(row.gate for row in ripe))
+            ripe = [row for row in ripe if g >= row.gate]
+        if ripe:
+            best = max(ripe, key=attrgetter("value"))
+            return Verdict("busy" if k else "lull", best.model, again, weighed)
+        return Verdict("stay", None, again, weighed)
+
+    def _half_lull(self, lam: float, rho: float) -> float:
+        """Return half the time to the next lull of a model that has one now."""
+        most = self.options.lull_most_secs
+        return min(most, exp(min(rho, 5.0)) / lam) / 2 if lam > 0 else most / 2
+
+
+class _Scales:
+    """What one snapshot says of services, rates and hooks, with the priors filled in."""
+
+    __slots__ = ("_overall", "_prior", "_shares", "_silence", "_sleep", "_wake", "now")
+
+    def __init__(self, options: BalanceOptions, snapshot: Snapshot) -> None:
+        self.now = snapshot.now
+        self._silence = options.silence_secs
+        self._overall = (
+            snapshot.overall_service + snapshot.overall_prior * options.service_prior_secs
+        )
+        self._prior = _PRIOR_SAMPLES * self._overall
+        # A hook not seen yet is not in these means, so they are over the other models' hooks.
+        views = snapshot.models.values()
+        sleeps = [view.sleep_seconds for view in views if view.sleep_seconds is not None]
+        wakes = [view.wake_seconds for view in views if view.wake_seconds is not None]
+        self._sleep = sum(sleeps) / len(sleeps) if sleeps else options.sleep_prior_secs
+        self._wake = sum(wakes) / len(wakes) if wakes else options.wake_prior_secs
+        first = snapshot.first_arrival
+        span = max(options.rate_span_secs, 0.0 if first is None else self.now - first)
+        windows = options.rate_windows_secs
+        self._shares = [1 / (len(windows) * tau * (1 - exp(-span / tau))) for tau in windows]
+
+    def read(self, view: ModelView) -> tuple[float, float, float, float]:
+        """Return service time, sleep, wake, and weighted arrivals per second of a model.
+
+        The service time is pulled to the overall mean while samples are few.
+        """
+        service = view.service_seconds
+        samples = view.service_samples
+        if service is None:
+            service = self._overall
+        elif samples < _MOST_SAMPLES:
+            service = (samples * service + self._prior) / (samples + _PRIOR_SAMPLES)
+        else:
+            service = (_MOST_SAMPLES * service + self._prior) / (_MOST_SAMPLES + _PRIOR_SAMPLES)
+        sleep = view.sleep_seconds
+        wake = view.wake_seconds
+        return (
+            service,
+            self._sleep if sleep is None else sleep,
+            self._wake if wake is None else wake,
+            sum(map(mul, view.arrivals, self._shares)),
+        )
+
+    def silence_cap(self, view: ModelView) -> float:
+        """Return the most that the rate can be after so long a silence."""
+        if view.last_arrival is None:
+            return inf
+        return 1.0 / max(self._silence, self.now - view.last_arrival)
+
+
+def sentence(snapshot: Snapshot, verdict: Verdict) -> str:
+    """Say a verdict to an operator, with the numbers that decided."""
+    rule, target, again, weighed = verdict
+    if rule == "nobody":
+        return "stayed: nobody waits for another model"
+    if rule == "switching":
+        return "stayed: a switch is running, and its end asks again"
+    active = snapshot.active
+    if target is not None:
+        view = snapshot.models[target]
+        chosen = next(candidate for candidate in weighed if candidate.model == target)
+        if rule == "cold":
+            return (
+                f"woke {target}: nobody is awake, {_have_waited(view, '')} "
+                f"and its wake takes {chosen.trip:.3g} s"
+            )
+        if rule == "late":
+            return (
+                f"left {active} for {target}: its oldest request has waited "
+                f"{view.oldest_wait:.3g} s, and with the trip of {chosen.trip:.3g} s "
+                f"patience ended {-chosen.left:.3g} s ago"
+            )
+        how = "is busy with newcomers" if rule == "busy" else "is empty"
+        return (
+            f"left {active} for {target}: {_have_waited(view, '')}, the trip costs "
+            f"{chosen.trip:.3g} s and {active} {how}; staying would cost {chosen.stay:.3g} "
+            f"request-seconds, leaving {chosen.leave:.3g}"
+        )
+    nearest = max(weighed, key=lambda candidate: candidate.stay / (candidate.leave or _INSTANT))
+    awake = snapshot.models[active] if active is not None else None
+    why = "is busy" if awake is not None and awake.in_flight else "expects its next callers soon"
+    return (
+        f"stayed on {active}: {_have_waited(snapshot.models[nearest.model], nearest.model)}, "
+        f"the trip costs {nearest.trip:.3g} s and {active} {why}; "
+        f"will look again in {again:.2g} s"
+    )
+
+
+def _have_waited(view: ModelView, model: str) -> str:
+    whom = f" for {model}" if model else ""
+    if view.waiting == 1:
+        return f"1 waiting{whom} has waited {view.sum_wait:.3g} s"
+    return f"{view.waiting} waiting{whom} have waited {view.sum_wait:.3g} s together"
