@@ -1,1 +1,1 @@
-
+"""The pure core: the switchboard, its facts, orders and news."""

@@ -208,7 +208,7 @@ class SwitchPolicy:
         """Run beside the drain, before the old model is put to sleep; does nothing by default."""
 
     def on_switch_complete(self, from_model: str | None, to_model: str, duration: float) -> None:
-        """Hear that a switch succeeded; `duration` in seconds, `from_model` None at a cold start."""
+        """Hear of a success; `duration` in seconds, `from_model` None at a cold start."""
 
     def request_timeout(self) -> float | None:
         """Seconds that a request may wait for its model; None is for ever."""
@@ -226,9 +226,7 @@ class SwitchPolicy:
         """Seconds between two calls of `schedule_tick`; None for no background scheduler."""
         return None
 
-    def schedule_tick(
-        self, context: ScheduleContext
-    ) -> str | None | Awaitable[str | None]:
+    def schedule_tick(self, context: ScheduleContext) -> str | Awaitable[str | None] | None:
         """Name a model to switch to although nobody may wait for it, or None."""
         del context
         return None

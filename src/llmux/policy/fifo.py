@@ -41,9 +41,7 @@ class FifoPolicy(SwitchPolicy):
 
     def on_pending_request(self, context: PolicyContext) -> Decision:
         """Switch as soon as the board may."""
-        return SwitchNow(
-            reason=f"{context.target_model} has waited {context.oldest_waiting:.1f} s"
-        )
+        return SwitchNow(reason=f"{context.target_model} has waited {context.oldest_waiting:.1f} s")
 
     async def prepare_switch(self, context: SwitchContext) -> None:
         """Wait for the requests in flight when told to drain."""

@@ -1,1 +1,1 @@
-
+"""The driver and the hooks: the only rooms that wait."""

@@ -1,0 +1,50 @@
+"""What switches cost, learned from the hooks alone.
+
+Two tables: one per observed pair (the contract's: directional, cold starts a pair of their own,
+an unseen pair has no estimate) and one per hook, from which every pair can be estimated once
+both hooks were seen.
+"""
+
+from __future__ import annotations
+
+WEIGHT = 0.3
+"""Weight of a new observation in every moving average here."""
+
+
+def _blend(old: float | None, new: float, weight: float) -> float:
+    return new if old is None else old + weight * (new - old)
+
+
+class SwitchCostTracker:
+    """Exponential moving averages of switch costs in seconds, per (from, to).
+
+    `from_model` is None for a cold start. The first observation is taken as it is.
+    """
+
+    def __init__(self, weight: float = WEIGHT) -> None:
+        self._weight = weight
+        self._pairs: dict[tuple[str | None, str], float] = {}
+        self._hooks: dict[tuple[str, str], float] = {}
+
+    def record(self, from_model: str | None, to_model: str, seconds: float) -> float:
+        """Learn one observed switch and return the new average."""
+        key = (from_model, to_model)
+        self._pairs[key] = value = _blend(self._pairs.get(key), seconds, self._weight)
+        return value
+
+    def estimate(self, from_model: str | None, to_model: str) -> float | None:
+        """Return the average of this very pair, None if it was never seen."""
+        return self._pairs.get((from_model, to_model))
+
+    def estimates_from(self, from_model: str | None) -> dict[str, float]:
+        """Return every observed target from one origin."""
+        return {to: cost for (source, to), cost in self._pairs.items() if source == from_model}
+
+    def record_hook(self, model: str, hook: str, seconds: float) -> None:
+        """Learn how long one successful hook took."""
+        key = (model, hook)
+        self._hooks[key] = _blend(self._hooks.get(key), seconds, self._weight)
+
+    def hook_seconds(self, model: str, hook: str) -> float | None:
+        """Return the average duration of a hook, None if it never succeeded."""
+        return self._hooks.get((model, hook))

@@ -1,0 +1,122 @@
+"""Facts that the board is told. Each is a thing that has happened, never a wish.
+
+The awake path does not come by here: `Switchboard.enter` and `leave` are called directly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmux.core.effects import AlarmKey
+from llmux.core.ticket import Ticket
+from llmux.policy.base import Decision
+
+
+@dataclass(frozen=True, slots=True)
+class RequestArrived:
+    """A request has come for the model of its ticket."""
+
+    ticket: Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class RequestWaits:
+    """A request that `enter` did not admit takes its place in the queue."""
+
+    ticket: Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLeft:
+    """A request is over, whatever the cause; harmless when said twice."""
+
+    ticket: Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Something was changed by a direct call (`enter`, `leave`); look again."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnded:
+    """The driver's turn, asked for by the effect `AskTurn`, is over: time to ask the policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyAnswered:
+    """The policy has answered the consultation `number` for `model`."""
+
+    model: str
+    number: int
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class DeferEnded:
+    """What a policy's Defer waited for has come."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareEnded:
+    """The policy's `prepare_switch` for the plan `number` has returned (or failed)."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class HookEnded:
+    """The hook ordered under `number` has ended; duration in seconds."""
+
+    number: int
+    ok: bool
+    duration: float
+    error: str = ""
+    exit_code: int | None = None
+    tail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmRang:
+    """An alarm that the board had set has rung."""
+
+    key: AlarmKey
+
+
+@dataclass(frozen=True, slots=True)
+class OrderGiven:
+    """An operator or the policy's scheduler wants `model` active although nobody may wait."""
+
+    number: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderWithdrawn:
+    """Whoever gave the order does not wait for it any more."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayClosing:
+    """The gateway stops: nothing new is admitted, those who wait are told."""
+
+
+Event = (
+    RequestArrived
+    | RequestWaits
+    | RequestLeft
+    | Looked
+    | TurnEnded
+    | PolicyAnswered
+    | DeferEnded
+    | PrepareEnded
+    | HookEnded
+    | AlarmRang
+    | OrderGiven
+    | OrderWithdrawn
+    | GatewayClosing
+)

@@ -1,0 +1,136 @@
+"""One model on the board: its phase, who waits for it, who is inside, what was learned of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from math import exp
+from typing import TYPE_CHECKING
+
+from llmux.core.ticket import INSIDE
+
+if TYPE_CHECKING:
+    from llmux.core.ticket import Ticket
+
+
+class Phase(Enum):
+    """Where a model stands; it can be only one of these at a time."""
+
+    ASLEEP = "asleep"
+    WAKING = "waking"
+    AWAKE = "awake"
+    DRAINING = "draining"
+    SLEEPING = "sleeping"
+    UNKNOWN = "unknown"
+    QUARANTINED = "quarantined"
+
+
+class Wish(Enum):
+    """The policy's latest answer for a model, as far as the board has to remember it."""
+
+    NONE = "none"
+    NOW = "now"
+    DEFERRED = "deferred"
+    MATURED = "matured"
+    """A deferral that is over: as NOW, and no new deferral takes it back."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSettings:
+    """What the config fixes for one model; durations in seconds, None lifts a bound."""
+
+    name: str
+    port: int = 0
+    request_timeout: float | None = None
+    min_active: float = 0.0
+    drain_before_switch: bool = True
+    drain_timeout: float | None = 600.0
+    wake_timeout: float | None = 1800.0
+
+
+class Lane:
+    """The board's record of one model.
+
+    `inside` and `waiting` are insertion-ordered sets of tickets (dicts without values).
+    Everything below `observations` informs policies and never gates a change.
+    """
+
+    __slots__ = (
+        "activated_at",
+        "arrival_log",
+        "arrival_sums",
+        "asked",
+        "fresh",
+        "inside",
+        "last_arrival",
+        "last_failure",
+        "loading_until",
+        "name",
+        "phase",
+        "proven",
+        "rate_windows",
+        "reason",
+        "resting",
+        "service_mean",
+        "service_samples",
+        "settings",
+        "sums_at",
+        "waiting",
+        "waiting_sum",
+        "wish",
+    )
+
+    def __init__(self, settings: LaneSettings, rate_windows: tuple[float, ...] = ()) -> None:
+        self.name = settings.name
+        self.settings = settings
+        self.phase = Phase.ASLEEP
+        self.inside: dict[Ticket, None] = {}
+        self.waiting: dict[Ticket, None] = {}
+        self.wish = Wish.NONE
+        self.reason: str | None = None
+        self.asked = 0
+        self.fresh = False
+        """Activated less than `min_active` ago: it is not left yet."""
+        self.resting = False
+        """Its last wake failed a moment ago: it is not woken yet."""
+        self.proven = False
+        # observations
+        self.activated_at: float | None = None
+        self.loading_until: float | None = None
+        self.last_failure: float | None = None
+        self.last_arrival: float | None = None
+        self.waiting_sum = 0.0
+        self.rate_windows = rate_windows
+        self.arrival_log: list[tuple[float, float]] = []
+        self.arrival_sums = [0.0] * len(rate_windows)
+        self.sums_at = 0.0
+        self.service_mean: float | None = None
+        self.service_samples = 0
+
+    @property
+    def oldest(self) -> Ticket | None:
+        """Whoever has waited longest for this model."""
+        return next(iter(self.waiting), None)
+
+    def put_inside(self, ticket: Ticket, now: float) -> None:
+        """Count a ticket in flight from now on."""
+        ticket.stage = INSIDE
+        ticket.admitted = now
+        self.inside[ticket] = None
+
+    def fold_arrivals(self, now: float) -> None:
+        """Work the logged arrivals into the decayed sums, which are then as of `now`."""
+        sums = self.arrival_sums
+        for index, tau in enumerate(self.rate_windows):
+            total = sums[index] * exp(-(now - self.sums_at) / tau) if sums[index] else 0.0
+            for when, weight in self.arrival_log:
+                total += weight * exp(-(now - when) / tau)
+            sums[index] = total
+        self.arrival_log.clear()
+        self.sums_at = now
+
+    def __repr__(self) -> str:
+        return (
+            f"<Lane {self.name} {self.phase.value} | "
+            f"{len(self.waiting)} waiting | {len(self.inside)} inside>"
+        )

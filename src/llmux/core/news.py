@@ -1,0 +1,138 @@
+"""Everything worth telling: metrics, log lines and pages are ways of telling it.
+
+Durations are seconds. `source` is `idle` at a cold start, as labels and events call it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchStarted:
+    """A switch has begun: from now on the old model drains (or the target is woken)."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrainEnded:
+    """The requests in flight are done and the sleep hook may run."""
+
+    source: str
+    target: str
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class DrainCut:
+    """A drain reached its bound and `requests` answers were cut."""
+
+    model: str
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchAbandoned:
+    """A switch was given up because nobody waited for it any more."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDeactivated:
+    """A model has stopped being the active one, after `active_seconds`."""
+
+    model: str
+    active_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAsleep:
+    """A model is asleep (or counts as asleep): connections to it are worth nothing."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelActivated:
+    """A model is awake and admits; duration of the whole switch, drain included."""
+
+    model: str
+    source: str
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchFailed:
+    """A wake hook has failed."""
+
+    model: str
+    source: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class SleepHookFailed:
+    """A sleep hook has failed; the switch went on to `target`."""
+
+    model: str
+    target: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class CostLearned:
+    """The moving average for a pair has a new value, in seconds."""
+
+    source: str
+    target: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTimedOut:
+    """A request has waited `timeout` seconds in vain."""
+
+    model: str
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class HookEnded:
+    """A hook has ended; `tail` is the end of what it printed."""
+
+    model: str
+    hook: str
+    ok: bool
+    exit_code: int | None
+    duration: float
+    tail: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFault:
+    """A policy raised, dawdled or named an unknown model, and was read as FIFO."""
+
+    policy: str
+    error: str
+
+
+News = (
+    SwitchStarted
+    | DrainEnded
+    | DrainCut
+    | SwitchAbandoned
+    | ModelDeactivated
+    | ModelAsleep
+    | ModelActivated
+    | SwitchFailed
+    | SleepHookFailed
+    | CostLearned
+    | RequestTimedOut
+    | HookEnded
+    | PolicyFault
+)

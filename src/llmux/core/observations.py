@@ -1,0 +1,40 @@
+"""What the board has seen of service times: it informs policies and never gates a change."""
+
+from __future__ import annotations
+
+from llmux.core.lane import Lane
+
+LANE_FLOOR = 0.05
+"""Smallest weight of a new observation in a model's own average."""
+OVERALL_FLOOR = 0.02
+"""Smallest weight of a new observation in the average over all models."""
+
+
+class Services:
+    """Moving averages of the time from admission to the last byte, in seconds.
+
+    Observations are logged on the awake path and worked in when somebody looks. The average over
+    all models is kept as `mean` (what was observed) and `prior` (the weight that whatever was
+    believed before still has), so that each policy may bring its own belief.
+    """
+
+    __slots__ = ("log", "mean", "prior", "samples")
+
+    def __init__(self) -> None:
+        self.log: list[tuple[Lane, float]] = []
+        self.mean = 0.0
+        self.prior = 1.0
+        self.samples = 0
+
+    def fold(self) -> None:
+        """Work the logged observations into the averages."""
+        for lane, seconds in self.log:
+            lane.service_samples += 1
+            weight = max(1.0 / lane.service_samples, LANE_FLOOR)
+            old = lane.service_mean
+            lane.service_mean = seconds if old is None else old + weight * (seconds - old)
+            self.samples += 1
+            weight = max(1.0 / (self.samples + 1), OVERALL_FLOOR)
+            self.mean += weight * (seconds - self.mean)
+            self.prior *= 1.0 - weight
+        self.log.clear()

@@ -1,0 +1,52 @@
+"""A switch as a plan: one target, the models that go to sleep for it, and where it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from llmux.core.lane import Lane
+
+IDLE = "idle"
+"""The source of a cold start in labels and events."""
+
+
+class Stage(Enum):
+    """Where a switch stands. Before the first stage it is only a wish; after the last, settled."""
+
+    DRAINING = "draining"
+    SLEEPING = "sleeping"
+    WAKING = "waking"
+    CLEANING = "cleaning"
+    """The wake failed and the target's own sleep hook cleans up."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """The one switch that runs. `leaving` shrinks as its models fall asleep."""
+
+    number: int
+    target: Lane
+    source: Lane | None
+    leaving: list[Lane]
+    prepared: bool
+    started: float
+    stage: Stage = Stage.DRAINING
+    hook: int = 0
+    cut: bool = False
+    """The drain has reached its bound: nobody is waited for any more."""
+    hook_seconds: float = field(default=0.0)
+    wake_started: float = field(default=0.0)
+
+    @property
+    def source_name(self) -> str:
+        """The model that is left, or `idle`."""
+        return IDLE if self.source is None else self.source.name
+
+    @property
+    def drained(self) -> bool:
+        """Whether the sleep hook may run: requests done and policy prepared, or cut."""
+        return self.cut or (
+            self.prepared
+            and not any(lane.inside and lane.settings.drain_before_switch for lane in self.leaving)
+        )

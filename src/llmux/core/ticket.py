@@ -1,0 +1,73 @@
+"""A request's stake in the board: which model it wants, where it stands, whom to tell.
+
+It is the one object allocated for a request, so it is bare: slots and no behaviour. It refuses
+to know what a request looks like; whoever made the ticket is told through three callables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from llmux.core.lane import Lane
+    from llmux.errors import LlmuxError
+
+NEW: Final = 0
+WAITING: Final = 1
+INSIDE: Final = 2
+GONE: Final = 3
+
+
+def _ignore() -> None:
+    """Do nothing: the owner did not ask to be told."""
+
+
+def _ignore_error(error: LlmuxError) -> None:
+    """Do nothing: the owner did not ask to be told."""
+
+
+class Ticket:
+    """One request at the board, from its arrival until `leave`.
+
+    `arrived` and `admitted` are on the driver's clock, in seconds. Once it waits, exactly one of
+    `on_admitted` and `on_rejected` is called, unless it leaves first; `on_cut` is called when a
+    drain reached its bound and the board has already counted the request out.
+    """
+
+    __slots__ = (
+        "admitted",
+        "arrived",
+        "lane",
+        "on_admitted",
+        "on_cut",
+        "on_rejected",
+        "stage",
+        "switched_from",
+        "weight",
+    )
+
+    def __init__(self, lane: Lane, arrived: float = 0.0) -> None:
+        self.lane = lane
+        self.stage: int = NEW
+        self.arrived = arrived
+        self.admitted: float | None = None
+        self.weight = 1.0
+        self.switched_from: str | None = None
+        self.on_admitted: Callable[[], None] = _ignore
+        self.on_rejected: Callable[[LlmuxError], None] = _ignore_error
+        self.on_cut: Callable[[LlmuxError], None] = _ignore_error
+
+    @property
+    def model(self) -> str:
+        """The model that the request names."""
+        return self.lane.name
+
+    @property
+    def proven(self) -> bool:
+        """Whether the backend has answered with anything but 503 since its wake."""
+        return self.lane.proven
+
+    def __repr__(self) -> str:
+        stage = ("new", "waiting", "inside", "gone")[self.stage]
+        return f"<Ticket {self.lane.name} {stage}>"

@@ -1,0 +1,123 @@
+"""Ways of looking at the board: the policy's snapshot and the contract's three states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmux.core.board import Switchboard
+from llmux.core.lane import Lane
+from llmux.core.plan import IDLE
+from llmux.policy.base import ModelView, PolicyContext, ScheduleContext, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nothing is awake and nothing is on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """`model` is awake; a switch that is only planned does not change that."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Switching:
+    """A switch runs, from its drain on; `from_model` is None at a cold start."""
+
+    from_model: str | None
+    to_model: str
+
+
+SwitcherState = Idle | Active | Switching
+
+
+def state(board: Switchboard) -> SwitcherState:
+    """Return the contract's view of the board."""
+    if board.plan is not None:
+        source = board.plan.source
+        return Switching(None if source is None else source.name, board.plan.target.name)
+    if board.active is not None:
+        return Active(board.active.name)
+    return Idle()
+
+
+def snapshot(board: Switchboard, now: float) -> Snapshot:
+    """Return the whole world at `now` for the policy."""
+    board.services.fold()
+    plan = board.plan
+    active = board.active
+    phase = plan.stage.value if plan is not None else IDLE if active is None else "active"
+    return Snapshot(
+        now=now,
+        phase=phase,
+        active=None if active is None else active.name,
+        target=None if plan is None else plan.target.name,
+        active_since=None if active is None else active.activated_at,
+        first_arrival=board.first_arrival,
+        overall_service=board.services.mean,
+        overall_prior=board.services.prior,
+        models={name: _view(board, lane, now) for name, lane in board.lanes.items()},
+    )
+
+
+def _view(board: Switchboard, lane: Lane, now: float) -> ModelView:
+    lane.fold_arrivals(now)
+    waiting = len(lane.waiting)
+    oldest = lane.oldest
+    sum_wait = waiting * now - lane.waiting_sum
+    return ModelView(
+        name=lane.name,
+        phase=lane.phase.value,
+        waiting=waiting,
+        oldest_wait=0.0 if oldest is None else now - oldest.arrived,
+        sum_wait=sum_wait,
+        weighted_waiting=float(waiting),
+        weighted_sum_wait=sum_wait,
+        urgency=0.0 if oldest is None else now - oldest.arrived,
+        in_flight=len(lane.inside),
+        started=tuple(ticket.admitted or now for ticket in lane.inside),
+        service_seconds=lane.service_mean,
+        service_samples=lane.service_samples,
+        arrivals=tuple(lane.arrival_sums),
+        last_arrival=lane.last_arrival,
+        sleep_seconds=board.costs.hook_seconds(lane.name, "sleep"),
+        wake_seconds=board.costs.hook_seconds(lane.name, "wake"),
+        last_failure=lane.last_failure,
+    )
+
+
+def policy_context(board: Switchboard, world: Snapshot, lane: Lane) -> PolicyContext:
+    """Return what the policy is told when it is asked about `lane`."""
+    view = world.models[lane.name]
+    active = board.active
+    return PolicyContext(
+        target_model=lane.name,
+        active_model=None if active is None else active.name,
+        target_queue_depth=view.waiting,
+        oldest_waiting=view.oldest_wait,
+        active_in_flight=0 if active is None else len(active.inside),
+        active_duration=_active_duration(active, world.now),
+        estimated_switch_cost=board.costs.estimate(world.active, lane.name),
+        snapshot=world,
+    )
+
+
+def schedule_context(board: Switchboard, world: Snapshot) -> ScheduleContext:
+    """Return what the policy's background scheduler is told."""
+    active = board.active
+    return ScheduleContext(
+        active_model=world.active,
+        active_duration=_active_duration(active, world.now),
+        queue_depths={name: len(lane.waiting) for name, lane in board.lanes.items()},
+        active_in_flight=0 if active is None else len(active.inside),
+        switch_costs=board.costs.estimates_from(world.active),
+        snapshot=world,
+    )
+
+
+def _active_duration(active: Lane | None, now: float) -> float:
+    if active is None or active.activated_at is None:
+        return 0.0
+    return now - active.activated_at

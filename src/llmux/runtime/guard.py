@@ -1,0 +1,151 @@
+"""A fence around a user's policy: it may raise, dawdle or name nonsense, traffic goes on.
+
+Whatever a policy does wrong is reported and read as first come, first served for that decision.
+It refuses to know the board; it turns calls into decisions and complaints.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Collection
+from time import perf_counter
+from typing import Final
+
+from llmux.policy.base import (
+    Decision,
+    Defer,
+    PolicyContext,
+    ScheduleContext,
+    Skip,
+    SwitchContext,
+    SwitchNow,
+    SwitchPolicy,
+)
+
+DEADLINE_SECONDS: Final = 5.0
+"""How long an `async` callback may take before it is read as FIFO."""
+LONGEST_SECONDS: Final = 1e9
+"""Any longer wait that a policy names is a mistake."""
+SLOW_SECONDS: Final = 0.05
+"""A `def` callback that takes longer stands in everybody's way."""
+SLOW_IN_A_ROW: Final = 3
+"""After so many slow calls in a row the policy is replaced by FIFO."""
+
+
+class PolicyGuard:
+    """Asks a policy and never lets it hurt; complaints go to `report(policy, error)`."""
+
+    def __init__(
+        self,
+        policy: SwitchPolicy,
+        models: Collection[str],
+        report: Callable[[str, str], None],
+        *,
+        deadline: float = DEADLINE_SECONDS,
+        stopwatch: Callable[[], float] = perf_counter,
+    ) -> None:
+        self.policy = policy
+        self.name = type(policy).__name__
+        self.replaced = False
+        """The policy was too slow too often and is not asked any more."""
+        self._models = models
+        self._report = report
+        self._deadline = deadline
+        self._stopwatch = stopwatch
+        self._slow = 0
+
+    def decide(self, context: PolicyContext) -> Decision | Awaitable[Decision]:
+        """Return the policy's decision, or an awaitable of it that never raises."""
+        if self.replaced:
+            return SwitchNow(reason=f"{self.name} was replaced by FIFO: it was too slow")
+        began = self._stopwatch()
+        try:
+            answer = self.policy.on_pending_request(context)
+        except Exception as error:
+            return self._fifo(f"on_pending_request raised {error!r}")
+        self._time(self._stopwatch() - began)
+        if inspect.isawaitable(answer):
+            return self._await(answer)
+        return self._check(answer)
+
+    async def _await(self, answer: Awaitable[Decision]) -> Decision:
+        try:
+            async with asyncio.timeout(self._deadline):
+                return self._check(await answer)
+        except TimeoutError:
+            return self._fifo(f"on_pending_request did not answer within {self._deadline:g} s")
+        except Exception as error:
+            return self._fifo(f"on_pending_request raised {error!r}")
+
+    def _check(self, answer: object) -> Decision:
+        if not isinstance(answer, SwitchNow | Defer | Skip):
+            return self._fifo(f"on_pending_request returned {answer!r}, which is no decision")
+        if answer.target is not None and answer.target not in self._models:
+            return self._fifo(f"on_pending_request named an unknown model: {answer.target!r}")
+        seconds = (
+            answer.wait
+            if isinstance(answer, Defer) and isinstance(answer.wait, int | float)
+            else answer.ask_again
+            if isinstance(answer, Skip)
+            else None
+        )
+        if seconds is not None and not 0 <= seconds < LONGEST_SECONDS:
+            return self._fifo(f"on_pending_request returned {answer!r}: no such time")
+        if isinstance(answer, Defer) and seconds is None and not inspect.isawaitable(answer.wait):
+            return self._fifo(f"on_pending_request returned {answer!r}: nothing to wait for")
+        return answer
+
+    def _fifo(self, complaint: str) -> Decision:
+        self._report(self.name, complaint)
+        return SwitchNow(reason=f"read as FIFO: {complaint}")
+
+    def _time(self, seconds: float) -> None:
+        if seconds <= SLOW_SECONDS:
+            self._slow = 0
+            return
+        self._slow += 1
+        self._report(self.name, f"on_pending_request took {seconds * 1000:.0f} ms of everybody's")
+        if self._slow >= SLOW_IN_A_ROW:
+            self.replaced = True
+            self._report(self.name, f"replaced by FIFO after {self._slow} slow calls in a row")
+
+    async def prepare(self, context: SwitchContext) -> None:
+        """Run `prepare_switch`; what it raises is reported and the switch goes on."""
+        try:
+            await self.policy.prepare_switch(context)
+        except Exception as error:
+            self._report(self.name, f"prepare_switch raised {error!r}")
+
+    def completed(self, source: str | None, target: str, duration: float) -> None:
+        """Tell the policy of a switch that succeeded."""
+        try:
+            self.policy.on_switch_complete(source, target, duration)
+        except Exception as error:
+            self._report(self.name, f"on_switch_complete raised {error!r}")
+
+    def interval(self) -> float | None:
+        """Return the scheduler's interval in seconds, None for no scheduler."""
+        try:
+            seconds = self.policy.scheduler_interval()
+            return None if seconds is None else max(0.001, float(seconds))
+        except Exception as error:
+            self._report(self.name, f"scheduler_interval raised {error!r}")
+            return None
+
+    async def tick(self, context: ScheduleContext) -> str | None:
+        """Return the model that the scheduler wants active, None for no wish."""
+        try:
+            async with asyncio.timeout(self._deadline):
+                wish = self.policy.schedule_tick(context)
+                target = await wish if inspect.isawaitable(wish) else wish
+        except TimeoutError:
+            self._report(self.name, f"schedule_tick did not answer within {self._deadline:g} s")
+            return None
+        except Exception as error:
+            self._report(self.name, f"schedule_tick raised {error!r}")
+            return None
+        if target is not None and target not in self._models:
+            self._report(self.name, f"schedule_tick named an unknown model: {target!r}")
+            return None
+        return target
