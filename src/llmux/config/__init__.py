@@ -1,1 +1,40 @@
+"""The config: a file in, frozen data out, and every mistake with its line and what would do."""
 
+from llmux.config.findings import Finding, InvalidConfigError, Kind
+from llmux.config.load import Loaded, load_config, parse_config, script_findings
+from llmux.config.model import (
+    Alive,
+    BoundsConfig,
+    Config,
+    HooksConfig,
+    HttpProbe,
+    Inherit,
+    LogConfig,
+    ModelConfig,
+    PolicyConfig,
+    ResolvedModel,
+    TcpProbe,
+)
+from llmux.errors import ConfigError
+
+__all__ = [
+    "Alive",
+    "BoundsConfig",
+    "Config",
+    "ConfigError",
+    "Finding",
+    "HooksConfig",
+    "HttpProbe",
+    "Inherit",
+    "InvalidConfigError",
+    "Kind",
+    "Loaded",
+    "LogConfig",
+    "ModelConfig",
+    "PolicyConfig",
+    "ResolvedModel",
+    "TcpProbe",
+    "load_config",
+    "parse_config",
+    "script_findings",
+]

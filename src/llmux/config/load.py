@@ -1,0 +1,172 @@
+"""From a file to a config: reads the bytes, finds every mistake at once, or hands out the config.
+
+It knows what has to hold between keys (ports, policies) and where files stand. It refuses to
+print, to start anything, and to hand out a config that has a mistake in it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from llmux.config.findings import (
+    Finding,
+    InvalidConfigError,
+    Kind,
+    closest,
+    dotted,
+    in_file_order,
+)
+from llmux.config.json_reader import read_json
+from llmux.config.model import Config
+from llmux.config.nodes import Mark, UnreadableError
+from llmux.config.reader import SchemaReader
+from llmux.config.yaml_reader import read_yaml
+from llmux.policy.registry import names_code, policy_names
+
+_LARGEST_FILE = 4_000_000
+_SCRIPT = re.compile(r"\s*(\.{1,2}/[^\s;|&<>()$`\"'*?]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A config that can be used, and what is odd about its file."""
+
+    config: Config
+    warnings: tuple[Finding, ...]
+    """Unknown keys and the like, in the order of the file."""
+    from_2_4: bool
+    """Whether the file is one of llmux 2.4.0: its keys only, and each model has an `alive`."""
+    places: Mapping[tuple[str, ...], Mark]
+    """Where each key's value stands, for those who judge it later."""
+
+
+def load_config(path: Path | str, *, host: str | None = None, port: int | None = None) -> Loaded:
+    """Read a config file; `host` and `port` from the command line rule over the file's.
+
+    Raises `InvalidConfigError` with every mistake, each with its place.
+    """
+    path = Path(path)
+    return parse_config(_read(path), path, host=host, port=port)
+
+
+def parse_config(
+    text: str, path: Path | str, *, host: str | None = None, port: int | None = None
+) -> Loaded:
+    """Read a config from a text; the extension of `path` says whether it is YAML or JSON.
+
+    Raises `InvalidConfigError` with every mistake, each with its place.
+    """
+    path = Path(path)
+    yaml = path.suffix in (".yaml", ".yml")
+    reader = SchemaReader(str(path))
+    text = text.removeprefix("\ufeff")
+    try:
+        root, problems = read_yaml(text) if yaml else read_json(text)
+    except UnreadableError as error:
+        reader.report(*error.problem)
+        raise InvalidConfigError(reader.findings) from None
+    for problem in problems:
+        reader.report(*problem)
+    if root is None:
+        raise _unusable(path, "the file is empty", "it needs at least `models`")
+    config = replace(reader.config(root), path=path)
+    from_2_4 = not reader.new_keys
+    if host is not None:
+        config = replace(config, host=host)
+    if port is not None:
+        config = replace(config, port=port)
+    _check_ports(config, reader, "--port" if port is not None else "port")
+    _check_policy(config, reader)
+    if any(finding.kind is Kind.ERROR for finding in reader.findings):
+        raise InvalidConfigError(reader.findings)
+    return Loaded(config, in_file_order(reader.findings), from_2_4, reader.places)
+
+
+def script_findings(loaded: Loaded, process_dir: Path) -> list[Finding]:
+    """Warn of each `./script` that stands only where this config's hooks do not run.
+
+    llmux 2.4.0 ran hooks in the directory of the process; `hooks.cwd: process` still does.
+    """
+    config = loaded.config
+    beside = (config.path or Path()).parent
+    homes = [(beside, "config"), (process_dir, "process")]
+    (here, _), (there, way) = homes if config.hooks.cwd == "config" else homes[::-1]
+    found: list[Finding] = []
+    for name, model in config.models.items():
+        for key in ("wake", "sleep", "alive"):
+            line = getattr(model, key)
+            script = _SCRIPT.match(line) if isinstance(line, str) else None
+            if script is None or _exists(here, script[1]) or not _exists(there, script[1]):
+                continue
+            mark = loaded.places[("models", name, key)]
+            place = dotted(("models", name, key))
+            message = f"{place} runs in {here.resolve()}, and the script is not there"
+            hint = f"it stands in {there.resolve()}; `hooks: {{cwd: {way}}}` runs it there"
+            found.append(Finding(str(config.path), *mark, message, script[1], hint, Kind.WARNING))
+    return found
+
+
+def _exists(directory: Path, script: str) -> bool:
+    return (directory / script).exists()
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_FILE + 1)
+    except FileNotFoundError:
+        hint = "name another with -c, or see one work with `llmux demo`"
+        raise _unusable(path, "there is no such file", hint) from None
+    except IsADirectoryError:
+        raise _unusable(path, "this is a directory", "name the file in it") from None
+    except OSError as error:
+        raise _unusable(path, f"the file cannot be read: {error.strerror or error}") from None
+    if len(content) > _LARGEST_FILE:
+        raise _unusable(path, f"the file is larger than {_LARGEST_FILE} bytes")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        line = before.count(b"\n") + 1
+        column = len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) + 1
+        found = f"byte 0x{content[error.start]:02X}"
+        finding = Finding(
+            str(path), line, column, "the file is not UTF-8", found, "save it as UTF-8"
+        )
+        raise InvalidConfigError([finding]) from None
+
+
+def _unusable(path: Path, message: str, hint: str = "") -> InvalidConfigError:
+    return InvalidConfigError([Finding(os.fspath(path), 0, 0, message, "", hint)])
+
+
+def _check_ports(config: Config, reader: SchemaReader, source: str) -> None:
+    first: dict[int, str] = {}
+    for name, model in config.models.items():
+        place = reader.places.get(("models", name, "port"))
+        if place is None or not model.port:
+            continue
+        key = dotted(("models", name, "port"))
+        if model.port == config.port:
+            hint = "each needs a port of its own"
+            message = f"{key} is the gateway's own ({source}), so it would ask itself"
+            reader.report(place, message, str(model.port), hint)
+        elif (other := first.setdefault(model.port, name)) != name:
+            message = f"{key} is that of {dotted([other])} too"
+            hint = "right only if one server answers for both"
+            reader.report(place, message, str(model.port), hint, Kind.WARNING)
+
+
+def _check_policy(config: Config, reader: SchemaReader) -> None:
+    name = config.policy.name
+    place = reader.places.get(("policy", "name"))
+    if place is None or names_code(name) or name in (known := policy_names()):
+        return
+    guess = closest(name, known)
+    hint = f"did you mean `{guess}`? " if guess else ""
+    hint += f"there are {', '.join(known)}, `package.module:Class` and `./file.py`"
+    reader.report(place, "there is no such policy", name, hint)
