@@ -1,0 +1,313 @@
+"""What a Prometheus server may ask: the news and the requests, counted.
+
+Counting is plain integers in plain lists, because it happens on the path of every request; names,
+labels and the text format are worked out at scrape only. This file does not know where news come
+from, and it never takes a label from a client: an unknown model is `model=""`.
+"""
+
+from __future__ import annotations
+
+import platform
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from llmux import __version__
+from llmux.core import news as told
+
+K = TypeVar("K", bound=Hashable)
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""The content type of what `Metrics.render` returns."""
+
+ANSWER_BUCKETS = (
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0),
+)
+"""Seconds to the first byte of an answer: from a small model to a cold start behind a queue."""
+WAIT_BUCKETS = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+"""Seconds in a queue; the first bucket holds those whose model was awake."""
+SWITCH_BUCKETS = (
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    20.0,
+    30.0,
+    60.0,
+    120.0,
+    300.0,
+    600.0,
+    1800.0,
+)
+"""Seconds of switches, drains and hooks."""
+ACTIVE_BUCKETS = (1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 14400.0, 86400.0)
+"""Seconds for which a model stayed active."""
+
+
+class Tally:
+    """How often something took how long: one count per bucket, and the sum in seconds."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one more."""
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.total += seconds
+
+    def count(self) -> int:
+        """How many were counted."""
+        return sum(self.counts)
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Cumulative counts by upper bound, as the text format has them."""
+        sofar = 0
+        rows: list[tuple[str, float]] = []
+        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
+            sofar += count
+            rows.append(("+Inf" if bound == float("inf") else repr(bound), sofar))
+        return rows
+
+
+class Meter:
+    """Counts the requests of one model; both verbs cost a few hundred nanoseconds."""
+
+    __slots__ = ("answers", "waits")
+
+    def __init__(self) -> None:
+        self.waits = Tally(WAIT_BUCKETS)
+        self.answers: dict[int, Tally] = {}
+
+    def waited(self, seconds: float) -> None:
+        """Count the time in the queue of one request; 0 if its model was awake."""
+        waits = self.waits
+        waits.counts[bisect_left(WAIT_BUCKETS, seconds)] += 1
+        waits.total += seconds
+
+    def answered(self, status: int, seconds: float) -> None:
+        """Count one request with its status and the seconds to its answer's first byte."""
+        try:
+            tally = self.answers[status]
+        except KeyError:
+            tally = self.answers[status] = Tally(ANSWER_BUCKETS)
+        tally.counts[bisect_left(ANSWER_BUCKETS, seconds)] += 1
+        tally.total += seconds
+
+
+def _nothing() -> Mapping[str, int]:
+    return {}
+
+
+class Metrics(Collector):
+    """A listener of news that can be scraped.
+
+    The gauges and counters of all `models` are there from the start, at zero; a histogram comes
+    with its first value. `queue_depths` and `in_flight` are asked at
+    each scrape; both give numbers by model.
+    """
+
+    def __init__(
+        self,
+        models: Iterable[str],
+        *,
+        queue_depths: Callable[[], Mapping[str, int]] = _nothing,
+        in_flight: Callable[[], Mapping[str, int]] = _nothing,
+        version: str = __version__,
+    ) -> None:
+        self._models = sorted(set(models))
+        self._queue_depths = queue_depths
+        self._in_flight = in_flight
+        self._version = version
+        self._meters = {model: Meter() for model in self._models}
+        self._unknown = Meter()
+        self._switches: dict[tuple[str, str, str], int] = {}
+        self._switch_seconds: dict[tuple[str, str], Tally] = {}
+        self._drain_seconds: dict[tuple[str, str], Tally] = {}
+        self._active_seconds = {model: Tally(ACTIVE_BUCKETS) for model in self._models}
+        self._costs: dict[tuple[str, str], float] = {}
+        pairs = [(model, hook) for model in self._models for hook in ("wake", "sleep")]
+        self._hook_seconds = {pair: Tally(SWITCH_BUCKETS) for pair in pairs}
+        self._hook_failures = dict.fromkeys(pairs, 0)
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def __repr__(self) -> str:
+        return f"<Metrics {len(self._models)} models>"
+
+    def meter_for(self, model: str) -> Meter:
+        """Return the meter of a model; all unknown models share the one of `model=""`."""
+        return self._meters.get(model, self._unknown)
+
+    def render(self) -> bytes:
+        """Return everything in Prometheus's text format (`CONTENT_TYPE`)."""
+        return generate_latest(self._registry)
+
+    def __call__(self, news: told.News) -> None:
+        """Count one piece of news."""
+        if isinstance(news, told.ModelActivated):
+            self._count_switch(news.source, news.model, "success")
+            pair = (self._label(news.source), self._label(news.model))
+            _tally(self._switch_seconds, pair, SWITCH_BUCKETS).add(news.duration)
+        elif isinstance(news, told.SwitchFailed):
+            self._count_switch(news.source, news.model, "failure")
+        elif isinstance(news, told.DrainEnded):
+            pair = (self._label(news.source), self._label(news.target))
+            _tally(self._drain_seconds, pair, SWITCH_BUCKETS).add(news.duration)
+        elif isinstance(news, told.ModelDeactivated):
+            model = self._label(news.model)
+            _tally(self._active_seconds, model, ACTIVE_BUCKETS).add(news.active_seconds)
+        elif isinstance(news, told.CostLearned):
+            self._costs[self._label(news.source), self._label(news.target)] = news.seconds
+        elif isinstance(news, told.HookEnded):
+            run = (self._label(news.model), news.hook)
+            _tally(self._hook_seconds, run, SWITCH_BUCKETS).add(news.duration)
+            self._hook_failures[run] = self._hook_failures.get(run, 0) + (not news.ok)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family of metrics as it is now; for prometheus_client."""
+        yield from self._about_switches()
+        yield from self._about_requests()
+        yield from self._about_hooks()
+        build = GaugeMetricFamily(
+            "llmux_build_info",
+            "Always 1; the labels say which llmux runs on which Python",
+            labels=["version", "python"],
+        )
+        build.add_metric([self._version, platform.python_version()], 1)
+        yield build
+
+    def _about_switches(self) -> Iterator[Metric]:
+        total = CounterMetricFamily(
+            "llmux_switch",
+            "Switches that ended, by their result",
+            labels=["from", "to", "result"],
+        )
+        for switch, count in self._switches.items():
+            total.add_metric([_text(label) for label in switch], count)
+        yield total
+        yield _histogram(
+            "llmux_switch_duration_seconds",
+            "Time from the start of a switch until its target admits, the drain included",
+            ("from", "to"),
+            self._switch_seconds.items(),
+        )
+        yield _histogram(
+            "llmux_switch_drain_duration_seconds",
+            "Time that a switch waited for requests in flight",
+            ("from", "to"),
+            self._drain_seconds.items(),
+        )
+        yield _histogram(
+            "llmux_model_active_duration_seconds",
+            "Time for which a model stayed active",
+            ("model",),
+            (((model,), tally) for model, tally in self._active_seconds.items()),
+        )
+        cost = GaugeMetricFamily(
+            "llmux_switch_cost_ema_seconds",
+            "Moving average of the hooks' time of a switch",
+            labels=["from", "to"],
+        )
+        for pair, seconds in self._costs.items():
+            cost.add_metric([_text(label) for label in pair], seconds)
+        yield cost
+
+    def _about_requests(self) -> Iterator[Metric]:
+        for name, text, numbers in (
+            ("llmux_request_queue_depth", "Requests that wait for a model", self._queue_depths()),
+            ("llmux_model_in_flight", "Requests that a model is answering", self._in_flight()),
+        ):
+            gauge = GaugeMetricFamily(name, text, labels=["model"])
+            for model in self._models:
+                gauge.add_metric([_text(model)], numbers.get(model, 0))
+            yield gauge
+        meters = [(_text(model), meter) for model, meter in self._meters.items()]
+        meters.append(("", self._unknown))  # nobody ever waits for it
+        yield _histogram(
+            "llmux_request_queue_wait_seconds",
+            "Time that a request waited for its model to be awake",
+            ("model",),
+            (((model,), meter.waits) for model, meter in meters[:-1]),
+        )
+        answers = [
+            ((model, str(status)), tally)
+            for model, meter in meters
+            for status, tally in sorted(meter.answers.items())
+        ]
+        total = CounterMetricFamily(
+            "llmux_requests", "Requests that were answered", labels=["model", "status"]
+        )
+        for labels, tally in answers:
+            total.add_metric(labels, tally.count())
+        yield total
+        yield _histogram(
+            "llmux_request_duration_seconds",
+            "Time from a request's arrival to the first byte of its answer",
+            ("model", "status"),
+            answers,
+        )
+
+    def _about_hooks(self) -> Iterator[Metric]:
+        yield _histogram(
+            "llmux_hook_duration_seconds",
+            "Time that hooks ran, whatever came of it",
+            ("model", "hook"),
+            self._hook_seconds.items(),
+        )
+        failures = CounterMetricFamily(
+            "llmux_hook_failures", "Hooks that failed", labels=["model", "hook"]
+        )
+        for (model, hook), count in self._hook_failures.items():
+            failures.add_metric([_text(model), hook], count)
+        yield failures
+
+    def _count_switch(self, source: str, target: str, result: str) -> None:
+        switch = (self._label(source), self._label(target), result)
+        self._switches[switch] = self._switches.get(switch, 0) + 1
+
+    def _label(self, model: str) -> str:
+        return model if model in self._meters or model == "idle" else ""
+
+
+def _tally(tallies: dict[K, Tally], key: K, bounds: Sequence[float]) -> Tally:
+    tally = tallies.get(key)
+    if tally is None:
+        tally = tallies[key] = Tally(bounds)
+    return tally
+
+
+def _histogram(
+    name: str,
+    text: str,
+    labels: Sequence[str],
+    tallies: Iterable[tuple[Sequence[str], Tally]],
+) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for values, tally in tallies:
+        if not tally.count():
+            continue  # a page of zeros for each model helps nobody
+        family.add_metric([_text(value) for value in values], tally.buckets(), tally.total)
+    return family
+
+
+def _text(label: str) -> str:
+    """Make a name that no encoding can carry (a lone surrogate) one that it can."""
+    return label.encode(errors="replace").decode()
