@@ -1,0 +1,332 @@
+"""The heap engine: the real switchboard and a real policy in virtual time.
+
+It does what the driver does, effect by effect, with a heap in place of a loop: nothing waits, so
+a day is over in seconds. Hooks always succeed and last as long as the dice say; answers last as
+long as their request says. No rule of switching stands here. It refuses policies that need a
+loop: those that answer later, or run a background scheduler.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from enum import IntEnum
+from heapq import heappop, heappush
+from typing import Any, NamedTuple
+
+from llmux.core import effects as fx
+from llmux.core import events as ev
+from llmux.core.board import Switchboard
+from llmux.core.lane import Lane, LaneSettings
+from llmux.core.news import ModelActivated
+from llmux.core.ticket import Ticket
+from llmux.core.view import policy_context, snapshot
+from llmux.errors import PolicyError
+from llmux.policy.base import Decision, Snapshot, SwitchPolicy
+from llmux.simulate.hooks import HookTimes
+from llmux.simulate.outcome import Outcome, Row
+from llmux.simulate.workload import Job, Workload
+
+PATIENCE = 1e6
+"""Virtual seconds without an arrival, an answer or a hook after which a simulation is given up."""
+
+Progress = Callable[[int], None]
+"""Told now and then how many requests are over."""
+
+
+class _What(IntEnum):
+    ARRIVAL = 0
+    ANSWER = 1
+    HOOK = 2
+    ALARM = 3
+    TURN = 4
+    PREPARE = 5
+
+
+class Seat(Ticket):
+    """A ticket that remembers its request."""
+
+    __slots__ = ("index", "job")
+
+    def __init__(self, lane: Lane, job: Job, index: int) -> None:
+        super().__init__(lane, job.arrival)
+        self.weight = job.priority
+        self.job = job
+        self.index = index
+
+
+class _Alarm(NamedTuple):
+    rings: float
+    number: int
+
+
+class _Empty:
+    """What `wait_for_in_flight` awaits: the engine resumes it when the old model is empty."""
+
+    def __await__(self) -> Generator[_Empty, None, None]:
+        yield self
+
+
+class _Drain:
+    """The drain as a policy's `prepare_switch` sees it (`SwitchContext`)."""
+
+    def __init__(self, lane: Lane, target: str, world: Snapshot) -> None:
+        self._lane = lane
+        self._target = target
+        self._world = world
+
+    @property
+    def from_model(self) -> str | None:
+        return self._lane.name
+
+    @property
+    def to_model(self) -> str:
+        return self._target
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self._world
+
+    def in_flight_count(self) -> int:
+        return len(self._lane.inside)
+
+    async def wait_for_in_flight(self) -> None:
+        while self._lane.inside:
+            await _Empty()
+
+
+def lane_settings(name: str, policy: SwitchPolicy) -> LaneSettings:
+    """Return a model's settings where no config says more: drains are never cut."""
+    return LaneSettings(
+        name,
+        request_timeout=policy.request_timeout(),
+        min_active=policy.min_active_duration(),
+        drain_before_switch=policy.drain_before_switch(),
+        drain_timeout=None,
+    )
+
+
+def simulate(
+    workload: Workload,
+    policy: SwitchPolicy,
+    hooks: HookTimes,
+    *,
+    name: str = "",
+    settings: Mapping[str, LaneSettings] | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Serve the workload under a policy and return what became of each request.
+
+    `settings` names all models; without them there are the workload's, with the policy's own
+    settings. Raises PolicyError where the policy needs a loop, or starves somebody for good.
+    """
+    if policy.scheduler_interval() is not None:
+        raise PolicyError(
+            f"{type(policy).__name__} runs a background scheduler; the heap engine has no loop "
+            "for it"
+        )
+    given = settings or {model: lane_settings(model, policy) for model in workload.models}
+    engine = _Engine(workload, policy, hooks, given, progress)
+    engine.run()
+    return Outcome(
+        name or type(policy).__name__, engine.rows(), engine.hooks, engine.switches, engine.reasons
+    )
+
+
+class _Engine:
+    def __init__(
+        self,
+        workload: Workload,
+        policy: SwitchPolicy,
+        hooks: HookTimes,
+        settings: Mapping[str, LaneSettings],
+        progress: Progress | None,
+    ) -> None:
+        self.board = Switchboard(settings.values(), rate_windows=tuple(policy.rate_windows))
+        self.hooks: list[tuple[float, float]] = []
+        self.switches = 0
+        self.reasons: list[tuple[float, str, str]] = []
+        self._policy = policy
+        self._dice = hooks.start()
+        self._source = workload.start()
+        self._progress = progress
+        self._now = 0.0
+        self._lively = 0.0
+        """When something other than an alarm happened last."""
+        self._number = 0
+        self._heap: list[tuple[float, int, _What, Any]] = []
+        self._facts: deque[ev.Event] = deque()
+        self._alarms: dict[fx.AlarmKey, _Alarm] = {}
+        self._prepare: tuple[int, Coroutine[Any, Any, None]] | None = None
+        self._world: Snapshot | None = None
+        self._seats: list[Seat] = []
+        self._ends: dict[int, float] = {}
+        self._over = 0
+
+    def rows(self) -> list[Row]:
+        """Return one row a request, in the order in which they were issued."""
+        return [
+            Row(seat.job.model, seat.arrived, seat.admitted, self._ends[seat.index])
+            for seat in self._seats
+        ]
+
+    def run(self) -> None:
+        """Serve every request of the source."""
+        for job in self._source.first():
+            self._issue(job)
+        heap = self._heap
+        while self._over < len(self._seats):
+            self._now, number, what, about = heappop(heap)
+            match what:
+                case _What.ARRIVAL:
+                    self._arrive(about)
+                case _What.ANSWER:
+                    self._answer(about)
+                case _What.HOOK:
+                    self._lively = self._now
+                    self._tell(about)
+                case _What.ALARM:
+                    alarm = self._alarms.get(about)
+                    if alarm is not None and alarm.number == number:
+                        del self._alarms[about]
+                        self._tell(ev.AlarmRang(about))
+                        self._watch()
+                case _What.TURN:
+                    self._tell(ev.TurnEnded())
+                case _What.PREPARE:
+                    self._go_on()
+        if self._progress is not None:
+            self._progress(self._over)
+
+    def _at(self, when: float, what: _What, about: object) -> int:
+        self._number += 1
+        heappush(self._heap, (when, self._number, what, about))
+        return self._number
+
+    def _watch(self) -> None:
+        if self._now - self._lively > PATIENCE:
+            waiting = [lane.name for lane in self.board.lanes.values() if lane.waiting]
+            raise PolicyError(
+                f"{type(self._policy).__name__} leaves {', '.join(waiting)} waiting for ever"
+            )
+
+    # ---- requests ------------------------------------------------------------------------
+
+    def _issue(self, job: Job) -> None:
+        seat = Seat(self.board.lane(job.model), job, len(self._seats))
+        self._seats.append(seat)
+        self._at(job.arrival, _What.ARRIVAL, seat)
+
+    def _arrive(self, seat: Seat) -> None:
+        self._lively = self._now
+        if self.board.enter(seat, self._now):
+            self._at(self._now + seat.job.service, _What.ANSWER, seat)
+            if self.board.dirty:
+                self._tell(ev.Looked())
+        else:
+            self._tell(ev.RequestWaits(seat))
+
+    def _answer(self, seat: Seat) -> None:
+        if seat.index in self._ends:
+            return
+        self._lively = self._now
+        if self.board.leave(seat, self._now):
+            self._tell(ev.Looked())
+            if self._prepare is not None:
+                self._go_on()
+        self._end(seat)
+
+    def _end(self, seat: Seat) -> None:
+        self._ends[seat.index] = self._now
+        self._over += 1
+        for job in self._source.after(seat.job, self._now):
+            self._issue(job)
+        if self._progress is not None and self._over % 500 == 0:
+            self._progress(self._over)
+
+    # ---- facts in, effects out -----------------------------------------------------------
+
+    def _tell(self, fact: ev.Event) -> None:
+        facts = self._facts
+        facts.append(fact)
+        while facts:
+            self._world = None
+            for effect in self.board.handle(facts.popleft(), self._now):
+                self._execute(effect)
+        if self.board.news:
+            for item in self.board.take_news():
+                if isinstance(item, ModelActivated):
+                    self.switches += 1
+
+    def _execute(self, effect: fx.Effect) -> None:  # noqa: PLR0912 -- one branch an effect
+        match effect:
+            case fx.Admit(Seat() as seat):
+                self._at(self._now + seat.job.service, _What.ANSWER, seat)
+            case fx.AskTurn():
+                self._at(self._now, _What.TURN, None)
+            case fx.Consult(model, number):
+                self._facts.append(ev.PolicyAnswered(model, number, self._consult(model)))
+            case fx.SetAlarm(key, seconds, keep_earlier):
+                rings = self._now + seconds
+                old = self._alarms.get(key)
+                if old is None or not keep_earlier or old.rings > rings:
+                    self._alarms[key] = _Alarm(rings, self._at(rings, _What.ALARM, key))
+            case fx.CancelAlarm(key):
+                self._alarms.pop(key, None)
+            case fx.RunHook(number, hook, model, _, _, reason):
+                seconds = self._dice.seconds(hook, model)
+                self.hooks.append((self._now, self._now + seconds))
+                if hook == "wake":
+                    self.reasons.append((self._now, model, reason))
+                ended = ev.HookEnded(number, ok=True, duration=seconds)
+                self._at(self._now + seconds, _What.HOOK, ended)
+            case fx.Prepare(number, source, target):
+                world = snapshot(self.board, self._now)
+                drain = _Drain(self.board.lanes[source], target, world)
+                self._prepare = (number, self._policy.prepare_switch(drain))
+                self._at(self._now, _What.PREPARE, None)
+            case fx.DropPrepare():
+                self._drop_prepare()
+            case fx.Reject(Seat() as seat) | fx.Cut(Seat() as seat):
+                self._end(seat)
+            case fx.TellPolicy(source_model, target, duration):
+                self._policy.on_switch_complete(source_model, target, duration)
+            case fx.AwaitDefer():
+                raise self._needs_loop("its Defer awaits something")
+            case _:
+                raise PolicyError(f"the heap engine cannot carry out {effect!r}")
+
+    def _consult(self, model: str) -> Decision:
+        if self._world is None:
+            self._world = snapshot(self.board, self._now)
+        context = policy_context(self.board, self._world, self.board.lanes[model])
+        answer = self._policy.on_pending_request(context)
+        if inspect.isawaitable(answer):
+            if inspect.iscoroutine(answer):
+                answer.close()
+            raise self._needs_loop("its on_pending_request is async")
+        return answer
+
+    def _go_on(self) -> None:
+        """Run `prepare_switch` until it waits for the drain, or is over."""
+        if self._prepare is None:
+            return
+        number, coroutine = self._prepare
+        try:
+            waits_for = coroutine.send(None)
+        except StopIteration:
+            self._prepare = None
+            self._tell(ev.PrepareEnded(number))
+            return
+        if not isinstance(waits_for, _Empty):
+            self._drop_prepare()
+            raise self._needs_loop("its prepare_switch awaits something other than the drain")
+
+    def _drop_prepare(self) -> None:
+        if self._prepare is not None:
+            self._prepare[1].close()
+            self._prepare = None
+
+    def _needs_loop(self, why: str) -> PolicyError:
+        return PolicyError(f"{type(self._policy).__name__} needs a loop: {why}")
