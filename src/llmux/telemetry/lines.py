@@ -147,12 +147,12 @@ class LineHandler(logging.Handler):
             self._write(batch)
 
     def _write(self, batch: list[bytes]) -> None:
-        if self.dropped:
-            batch.insert(0, self._word_of_loss(self.dropped))
-        if self._try(b"".join(batch)):
-            self.dropped = 0
-        else:
-            self.dropped += len(batch)
+        with self._changed:
+            lost, self.dropped = self.dropped, 0
+        told = [self._word_of_loss(lost)] if lost else []
+        if not self._try(b"".join(told + batch)):
+            with self._changed:
+                self.dropped += lost + len(batch)
 
     def _word_of_loss(self, count: int) -> bytes:
         record = logging.LogRecord(
