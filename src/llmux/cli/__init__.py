@@ -1,1 +1,1 @@
-
+"""The command `llmux`: verbs, options, exit codes and the banner."""

@@ -1,0 +1,92 @@
+"""What `serve` says when it has begun to listen: where, what, and what to think about.
+
+The words are made here and nowhere else: for people as something that rich can print, for
+machines as the fields of one log line. It refuses to print.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from llmux import __version__
+from llmux.config import Config, Finding
+
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that the operator should know; `loud` if it opens the door to others."""
+
+    text: str
+    loud: bool = False
+
+
+def notices(config: Config, findings: Iterable[Finding], from_2_4: bool) -> list[Notice]:
+    """Everything to think about before the first request, the loudest first."""
+    told = []
+    if not is_loopback(config.host):
+        told.append(
+            Notice(
+                f"whoever reaches {config.host}:{config.port} can use the models and make their "
+                "hooks run: there are no keys yet. `host: 127.0.0.1` keeps it to this machine",
+                loud=True,
+            )
+        )
+    told += [Notice(str(finding)) for finding in findings]
+    if any(model.alive is not None for model in config.models.values()):
+        told.append(Notice("`alive` is checked for form but not asked yet"))
+    if from_2_4 and is_loopback(config.host):
+        told.append(Notice(f"listens on {config.host} only; `host: 0.0.0.0` is llmux 2.4.0's way"))
+    return told
+
+
+def banner(config: Config, told: Sequence[Notice], port: int | None = None) -> Text:
+    """The greeting for people; `port` is where it really listens if not at the config's."""
+    text = Text(f"llmux {__version__}\n", style="bold", end="")
+    text.append("  API     ", "dim not bold").append(api_url(config, port), "cyan not bold")
+    if config.host in _ANY:
+        text.append(" and every other address of this machine", "not bold")
+    text.append("\n  policy  ", "dim not bold").append(config.policy.name, "not bold")
+    width = max((cell_len(name) for name in config.models), default=0)
+    for number, (name, model) in enumerate(config.models.items()):
+        text.append("\n  models  " if number == 0 else "\n          ", "dim not bold")
+        padding = " " * (width - cell_len(name))
+        text.append(f"{name}{padding}  asleep, port {model.port}", "not bold")
+    for number, bound in enumerate(config.lifted_bounds()):
+        text.append("\n  lifted  " if number == 0 else "\n          ", "dim not bold")
+        text.append(f"{bound} is null: no bound", "not bold")
+    for notice in told:
+        text.append("\n  !       ", "bold red" if notice.loud else "yellow not bold")
+        text.append(notice.text, "bold red" if notice.loud else "yellow not bold")
+    return text
+
+
+def started_fields(config: Config, port: int | None = None) -> dict[str, object]:
+    """The same for machines: the fields of the log event `gateway_started`."""
+    return {
+        "url": api_url(config, port),
+        "models": ", ".join(config.models),
+        "policy": config.policy.name,
+        "lifted_bounds": ", ".join(config.lifted_bounds()),
+        "version": __version__,
+    }
+
+
+def api_url(config: Config, port: int | None = None) -> str:
+    """The base URL that a client on this machine uses."""
+    host = _ANY.get(config.host, config.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port or config.port}/v1"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"

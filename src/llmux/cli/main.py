@@ -1,0 +1,53 @@
+"""The command `llmux` and its verbs; without a verb it serves.
+
+A verb's module is imported only when that verb runs, so that `--version` and `--help` come at
+once. What a verb does stands in its own file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from llmux import __version__
+
+if TYPE_CHECKING:
+    import click
+
+VERBS: Final = {
+    "serve": "Serve the models; what llmux without a verb does.",
+    "check": "Read the config and tell every mistake in it.",
+    "demo": "Serve three toy models and show how they take turns.",
+}
+
+
+def main() -> NoReturn:
+    """Run the command line and exit: 0 done, 2 usage and config, 1 all else."""
+    code = 0
+    try:
+        if sys.argv[1:] in (["--version"], ["-V"]):
+            with contextlib.suppress(OSError):
+                sys.stdout.write(f"llmux {__version__}\n")  # faster than click can be imported
+        else:
+            _command()(prog_name="llmux")
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    _let_go_of_output()
+    sys.exit(code)
+
+
+def _command() -> click.Command:
+    command: click.Command = importlib.import_module("llmux.cli.verbs").command
+    return command
+
+
+def _let_go_of_output() -> None:
+    """Flush, and give up what a full disk or a closed pipe refuses: it must not change the code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

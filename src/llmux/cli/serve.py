@@ -1,0 +1,127 @@
+"""`llmux serve`: load the config, say where the API is, run until a signal, leave with a code.
+
+It refuses to know how the parts are put together (`llmux.build`) and what is worth a warning
+(`llmux.cli.banner`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+
+from llmux.build import run_gateway
+from llmux.cli.banner import banner, notices, started_fields
+from llmux.cli.options import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Flags, gathered, say, shared
+from llmux.config import Config, Loaded, load_config
+from llmux.errors import ConfigError, LlmuxError, PolicyError
+from llmux.telemetry import log
+
+_log = logging.getLogger("llmux")
+
+
+@click.command("serve", context_settings={"help_option_names": ["-h", "--help"]})
+@shared
+@click.pass_context
+def command(ctx: click.Context, /, **given: Any) -> None:
+    """Serve the models; what llmux without a verb does."""
+    run(gathered(ctx, given))
+
+
+def run(flags: Flags) -> NoReturn:
+    """Serve until a signal ends it, then exit: 0 after a signal, 2 config, 1 all else."""
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: sys.exit(EXIT_OK))  # until the loop has its own
+    try:
+        loaded = with_flags(load_config(flags.path, host=flags.host, port=flags.port), flags)
+    except ConfigError as error:
+        leave(str(error), EXIT_USAGE)
+    config = loaded.config
+    log.configure(config.log.format, config.log.level)
+    ready = False
+
+    def greet(host: str, port: int) -> None:
+        nonlocal ready
+        del host
+        ready = True
+        _greet(loaded, port)
+
+    try:
+        code = _on_a_loop(run_gateway(config, on_ready=greet))
+    except (ConfigError, PolicyError) as error:
+        leave(f"{flags.path}: {error}", EXIT_USAGE)
+    except LlmuxError as error:
+        leave(str(error), EXIT_FAILED)
+    except OSError as error:
+        if ready:
+            raise
+        leave(_cannot_listen(config, error), EXIT_FAILED)
+    log.flush()
+    sys.exit(code)
+
+
+def with_flags(loaded: Loaded, flags: Flags) -> Loaded:
+    """Let the command line rule over the config's `log`."""
+    told = loaded.config.log
+    told = replace(
+        told,
+        format=flags.log_format or told.format,
+        level="debug" if flags.verbose else told.level,
+    )
+    return replace(loaded, config=replace(loaded.config, log=told))
+
+
+def leave(message: str, code: int) -> NoReturn:
+    """Say on standard error why it ends, and end."""
+    log.flush()
+    say(message, err=True)
+    sys.exit(code)
+
+
+def _greet(loaded: Loaded, port: int) -> None:
+    config = loaded.config
+    told = notices(config, loaded.warnings, loaded.from_2_4)
+    if config.log.format == "json":
+        fields = started_fields(config, port)
+        _log.info("llmux serves", extra={"event": "gateway_started", "fields": fields})
+        for notice in told:
+            extra = {"event": "config_notice", "fields": {"notice": notice.text}}
+            _log.warning("%s", notice.text, extra=extra)
+        return
+    log.flush()
+    with contextlib.suppress(OSError, ValueError):  # a full log device must not stop the start
+        Console(highlight=False).print(banner(config, told, port), soft_wrap=True)
+        sys.stdout.flush()
+
+
+def _on_a_loop(main: Coroutine[Any, Any, int]) -> int:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(main)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - not there on every Python that we run on
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _cannot_listen(config: Config, error: OSError) -> str:
+    where = f"{config.host}:{config.port}"
+    named = not isinstance(error, socket.gaierror)
+    reason = os.strerror(error.errno).lower() if named and error.errno else str(error)
+    return (
+        f"llmux cannot listen on {where}: {reason}; stop what listens there, or choose another "
+        "place with --port and --host"
+    )

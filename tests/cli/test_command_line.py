@@ -1,0 +1,264 @@
+"""The command line as a process: verbs, options on both sides of them, exit codes, no traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from llmux import __version__
+
+GOOD = "models: {a: {port: 1, wake: 'true', sleep: 'true'}}\n"
+
+
+def llmux(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "llmux", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
+
+
+@contextlib.contextmanager
+def serving(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "llmux", *arguments]
+    with subprocess.Popen(
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def read_until(stream: IO[str] | None, word: str) -> str:
+    assert stream is not None
+    read = ""
+    for line in stream:
+        read += line
+        if word in line:
+            return read
+    raise AssertionError(f"{word!r} was not said, but: {read}")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "config.yaml").write_text(GOOD)
+    return tmp_path
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["-V"], ["check", "-V"], ["-c", "x", "--version"]]
+)
+def test_the_version_is_one_line_wherever_it_is_asked(tmp_path: Path, arguments: list[str]) -> None:
+    done = llmux(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"llmux {__version__}\n")
+
+
+def test_the_version_is_told_without_importing_what_it_does_not_need(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['llmux', '--version']\n"
+        "import atexit\n"
+        "atexit.register(lambda: print(sorted({'click', 'rich', 'yaml', 'asyncio'}"
+        " & set(sys.modules))))\n"
+        "from llmux.cli.main import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.splitlines()[1] == "[]"
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["--help"], ["serve", "-h"], ["check", "--help"]])
+def test_help_names_the_options(tmp_path: Path, arguments: list[str]) -> None:
+    done = llmux(*arguments, cwd=tmp_path)
+    assert done.returncode == 0
+    for option in ("--config", "--port", "--host", "--verbose", "--log-format", "--version"):
+        assert option in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["nonsense"], "No such command 'nonsense'"),
+        (["config.yaml"], "a config is named with -c config.yaml"),
+        (["--port", "0"], "0 is not in the range"),
+        (["check", "--nonsense"], "No such option"),
+        (["serve", "--log-format", "xml"], "'xml' is not one of 'console', 'json'"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2_and_a_sentence(
+    home: Path, arguments: list[str], why: str
+) -> None:
+    done = llmux(*arguments, cwd=home)
+    assert done.returncode == 2
+    assert why in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", [[], ["serve"], ["check"]])
+def test_a_config_with_mistakes_ends_with_2_and_all_of_them(
+    tmp_path: Path, verb: list[str]
+) -> None:
+    (tmp_path / "bad.yaml").write_text("port: 0\nmodels: {a: {port: 0, wake: x, sleep: y}}")
+    done = llmux(*verb, "-c", "bad.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert [line.split(": ")[0] for line in done.stderr.splitlines()] == [
+        "bad.yaml:1:7",
+        "bad.yaml:2:20",
+    ]
+
+
+@pytest.mark.parametrize("verb", [[], ["check"]])
+def test_a_missing_config_is_told_by_name(tmp_path: Path, verb: list[str]) -> None:
+    done = llmux(*verb, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("config.yaml: there is no such file")
+
+
+def test_check_says_what_the_config_comes_to(home: Path) -> None:
+    done = llmux("-p", "5000", "check", cwd=home)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "the policy fifo, the API at http://127.0.0.1:5000/v1" in done.stdout
+    assert "  a on port 1\n" in done.stdout
+
+
+def test_an_option_after_the_verb_rules_over_one_before_it(home: Path) -> None:
+    done = llmux("-p", "5000", "-c", "nowhere.yaml", "check", "-c", "config.yaml", cwd=home)
+    assert done.returncode == 0
+    assert ":5000/v1" in done.stdout
+
+
+def test_check_fails_on_an_unknown_key_and_only_warns_of_a_shared_port(home: Path) -> None:
+    shared = "models: {a: {port: 1, wake: x, sleep: y}, b: {port: 1, wake: x, sleep: y}}\n"
+    (home / "shared.yaml").write_text(shared)
+    done = llmux("check", "-c", "shared.yaml", cwd=home)
+    assert done.returncode == 0
+    assert done.stderr.startswith("warning: shared.yaml:1:53: ")
+    (home / "unknown.yaml").write_text(GOOD + "prot: 3\n")
+    done = llmux("check", "-c", "unknown.yaml", cwd=home)
+    assert done.returncode == 2
+    assert "did you mean `port`?" in done.stderr
+
+
+def test_check_builds_the_policy_and_tells_its_error_with_the_place_of_its_options(
+    home: Path,
+) -> None:
+    (home / "c.yaml").write_text(GOOD + "policy: {name: fifo, options: {speed: 9}}\n")
+    done = llmux("check", "-c", "c.yaml", cwd=home)
+    assert done.returncode == 2
+    assert done.stderr.startswith("c.yaml:2:31: the policy fifo takes no options")
+
+
+def test_check_warns_of_a_script_that_stands_where_2_4_0_would_have_run_it(tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "up.sh").touch()
+    (tmp_path / "conf/c.yaml").write_text("models: {a: {port: 1, wake: ./up.sh, sleep: x}}\n")
+    done = llmux("check", "-c", "conf/c.yaml", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr.startswith("warning: conf/c.yaml:1:29: `models.a.wake` runs in ")
+
+
+def test_serve_greets_and_ends_with_0_on_a_signal(home: Path, free_port: int) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with serving("-p", str(free_port), cwd=home) as process:
+            greeting = read_until(process.stdout, "lifted")
+            assert f"http://127.0.0.1:{free_port}/v1" in greeting
+            assert "a  asleep, port 1" in greeting
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=30)
+            assert (process.returncode, errors) == (0, "")
+
+
+def test_serve_warns_of_an_unknown_key_and_serves(home: Path, free_port: int) -> None:
+    (home / "config.yaml").write_text(GOOD + "prot: 3\n")
+    with serving("serve", "--port", str(free_port), cwd=home) as process:
+        assert "did you mean `port`?" in read_until(process.stdout, "prot")
+        process.terminate()
+        assert process.wait(timeout=30) == 0
+
+
+def test_serve_greets_machines_with_json_lines(home: Path, free_port: int) -> None:
+    (home / "config.yaml").write_text(GOOD + "prot: 3\n")
+    with serving("--log-format", "json", "-p", str(free_port), cwd=home) as process:
+        greeting = read_until(process.stdout, "config_notice")
+        lines = [json.loads(line) for line in greeting.splitlines()]
+        started = next(line for line in lines if line["event"] == "gateway_started")
+        assert started["url"] == f"http://127.0.0.1:{free_port}/v1"
+        assert "did you mean `port`?" in lines[-1]["notice"]
+
+
+def test_a_taken_port_is_exit_code_1_with_the_address_and_a_way_out(home: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = llmux("-p", str(port), cwd=home)
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        f"llmux cannot listen on 127.0.0.1:{port}: address already in use"
+    )
+    assert "--port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_policy_that_cannot_be_built_is_exit_code_2(home: Path) -> None:
+    (home / "config.yaml").write_text(GOOD + "policy: {name: ./none.py}\n")
+    done = llmux(cwd=home)
+    assert done.returncode == 2
+    assert done.stderr.startswith("config.yaml: the policy ./none.py: there is no file")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_behind_standard_output_does_not_change_the_exit_code(
+    home: Path, free_port: int
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "llmux", "-V"],
+            cwd=home,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        with subprocess.Popen(
+            [sys.executable, "-m", "llmux", "-p", str(free_port)],
+            cwd=home,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                _until_it_listens(free_port, process)
+                process.terminate()
+                _, errors = process.communicate(timeout=30)
+            finally:
+                process.kill()
+            assert (process.returncode, errors) == (0, "")
+
+
+def _until_it_listens(port: int, process: subprocess.Popen[str]) -> None:
+    while process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        os.sched_yield()
+    raise AssertionError(f"it ended with {process.returncode} before it listened")
