@@ -98,6 +98,7 @@ def test_help_names_the_options(tmp_path: Path, arguments: list[str]) -> None:
         (["nonsense"], "No such command 'nonsense'"),
         (["config.yaml"], "a config is named with -c config.yaml"),
         (["--port", "0"], "0 is not in the range"),
+        (["--host", ""], "an address is needed"),
         (["check", "--nonsense"], "No such option"),
         (["serve", "--log-format", "xml"], "'xml' is not one of 'console', 'json'"),
     ],
@@ -200,7 +201,7 @@ def test_serve_greets_machines_with_json_lines(home: Path, free_port: int) -> No
         lines = [json.loads(line) for line in greeting.splitlines()]
         started = next(line for line in lines if line["event"] == "gateway_started")
         assert started["url"] == f"http://127.0.0.1:{free_port}/v1"
-        assert "did you mean `port`?" in lines[-1]["notice"]
+        assert "did you mean `port`?" in lines[-1]["message"]
 
 
 def test_a_taken_port_is_exit_code_1_with_the_address_and_a_way_out(home: Path) -> None:
@@ -215,6 +216,13 @@ def test_a_taken_port_is_exit_code_1_with_the_address_and_a_way_out(home: Path) 
     )
     assert "--port" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_address_of_another_machine_is_exit_code_1_with_a_sentence(home: Path) -> None:
+    done = llmux("--host", "203.0.113.1", cwd=home)
+    assert done.returncode == 1
+    assert done.stderr.startswith("llmux cannot listen on 203.0.113.1:3000: ")
+    assert done.stderr.endswith("; choose an address of this machine with --host\n")
 
 
 def test_a_policy_that_cannot_be_built_is_exit_code_2(home: Path) -> None:

@@ -66,6 +66,14 @@ def say(text: str, *, err: bool = False) -> None:
         click.echo(text, err=err)
 
 
+def _host(context: click.Context, option: click.Parameter, host: str | None) -> str | None:
+    """Refuse an empty address: the system would take it for every address there is."""
+    del context, option
+    if host is not None and (not host.strip() or not host.isprintable()):
+        raise click.BadParameter("an address is needed, such as 127.0.0.1")
+    return host
+
+
 def _version(context: click.Context, option: click.Parameter, wanted: bool) -> None:
     del option
     if wanted and not context.resilient_parsing:
@@ -86,7 +94,7 @@ _OPTIONS = (
         type=click.IntRange(1, 65535),
         help="Listen on this port instead of the config's.",
     ),
-    click.option("--host", help="Listen on this address instead of the config's."),
+    click.option("--host", callback=_host, help="Listen on this address instead of the config's."),
     click.option("-v", "--verbose", is_flag=True, default=None, help="Log what happens in detail."),
     click.option(
         "--log-format",

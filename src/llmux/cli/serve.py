@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -95,8 +96,7 @@ def _greet(loaded: Loaded, port: int) -> None:
         fields = started_fields(config, port)
         _log.info("llmux serves", extra={"event": "gateway_started", "fields": fields})
         for notice in told:
-            extra = {"event": "config_notice", "fields": {"notice": notice.text}}
-            _log.warning("%s", notice.text, extra=extra)
+            _log.warning("%s", notice.text, extra={"event": "config_notice"})
         return
     log.flush()
     with contextlib.suppress(OSError, ValueError):  # a full log device must not stop the start
@@ -118,10 +118,13 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _cannot_listen(config: Config, error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or not error.errno:
+        reason = error.strerror or str(error)
+    else:
+        reason = os.strerror(error.errno)  # asyncio's own words repeat the address
+    way_out = {
+        errno.EADDRINUSE: "stop what listens there, or take another port with --port",
+        errno.EACCES: "ports below 1024 need more rights; take another with --port",
+    }.get(error.errno or 0, "choose an address of this machine with --host")
     where = f"{config.host}:{config.port}"
-    named = not isinstance(error, socket.gaierror)
-    reason = os.strerror(error.errno).lower() if named and error.errno else str(error)
-    return (
-        f"llmux cannot listen on {where}: {reason}; stop what listens there, or choose another "
-        "place with --port and --host"
-    )
+    return f"llmux cannot listen on {where}: {reason.lower()}; {way_out}"
