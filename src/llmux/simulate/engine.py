@@ -23,7 +23,7 @@ from llmux.core.news import ModelActivated
 from llmux.core.ticket import Ticket
 from llmux.core.view import policy_context, snapshot
 from llmux.errors import PolicyError
-from llmux.policy.base import Decision, Snapshot, SwitchPolicy
+from llmux.policy.base import Snapshot, SwitchPolicy
 from llmux.simulate.hooks import HookTimes
 from llmux.simulate.outcome import Outcome, Row
 from llmux.simulate.workload import Job, Workload
@@ -163,6 +163,21 @@ class _Engine:
         self._seats: list[Seat] = []
         self._ends: dict[int, float] = {}
         self._over = 0
+        self._verbs: dict[type[fx.Effect], Callable[[Any], None]] = {
+            fx.Admit: self._admit,
+            fx.Reject: self._turn_away,
+            fx.Cut: self._turn_away,
+            fx.AskTurn: self._ask_turn,
+            fx.Consult: self._consult,
+            fx.SetAlarm: self._set_alarm,
+            fx.CancelAlarm: self._cancel_alarm,
+            fx.RunHook: self._run_hook,
+            fx.Prepare: self._begin_prepare,
+            fx.DropPrepare: self._drop_prepare,
+            fx.TellPolicy: self._tell_policy,
+            fx.AwaitDefer: self._refuse_await,
+        }
+        """What to do for each effect; orders are never given here, so none has to be settled."""
 
     def rows(self) -> list[Row]:
         """Return one row a request, in the order in which they were issued."""
@@ -253,60 +268,67 @@ class _Engine:
         while facts:
             self._world = None
             for effect in self.board.handle(facts.popleft(), self._now):
-                self._execute(effect)
+                self._verbs[type(effect)](effect)
         if self.board.news:
             for item in self.board.take_news():
                 if isinstance(item, ModelActivated):
                     self.switches += 1
 
-    def _execute(self, effect: fx.Effect) -> None:  # noqa: PLR0912 -- one branch an effect
-        match effect:
-            case fx.Admit(Seat() as seat):
-                self._at(self._now + seat.job.service, _What.ANSWER, seat)
-            case fx.AskTurn():
-                self._at(self._now, _What.TURN, None)
-            case fx.Consult(model, number):
-                self._facts.append(ev.PolicyAnswered(model, number, self._consult(model)))
-            case fx.SetAlarm(key, seconds, keep_earlier):
-                rings = self._now + seconds
-                old = self._alarms.get(key)
-                if old is None or not keep_earlier or old.rings > rings:
-                    self._alarms[key] = _Alarm(rings, self._at(rings, _What.ALARM, key))
-            case fx.CancelAlarm(key):
-                self._alarms.pop(key, None)
-            case fx.RunHook(number, hook, model, _, _, reason):
-                seconds = self._dice.seconds(hook, model)
-                self.hooks.append((self._now, self._now + seconds))
-                if hook == "wake":
-                    self.reasons.append((self._now, model, reason))
-                ended = ev.HookEnded(number, ok=True, duration=seconds)
-                self._at(self._now + seconds, _What.HOOK, ended)
-            case fx.Prepare(number, source, target):
-                world = snapshot(self.board, self._now)
-                drain = _Drain(self.board.lanes[source], target, world)
-                self._prepare = (number, self._policy.prepare_switch(drain))
-                self._at(self._now, _What.PREPARE, None)
-            case fx.DropPrepare():
-                self._drop_prepare()
-            case fx.Reject(Seat() as seat) | fx.Cut(Seat() as seat):
-                self._end(seat)
-            case fx.TellPolicy(source_model, target, duration):
-                self._policy.on_switch_complete(source_model, target, duration)
-            case fx.AwaitDefer():
-                raise self._needs_loop("its Defer awaits something")
-            case _:
-                raise PolicyError(f"the heap engine cannot carry out {effect!r}")
+    def _admit(self, effect: fx.Admit) -> None:
+        seat = effect.ticket
+        assert isinstance(seat, Seat)
+        self._at(self._now + seat.job.service, _What.ANSWER, seat)
 
-    def _consult(self, model: str) -> Decision:
+    def _turn_away(self, effect: fx.Reject | fx.Cut) -> None:
+        assert isinstance(effect.ticket, Seat)
+        self._end(effect.ticket)
+
+    def _ask_turn(self, effect: fx.AskTurn) -> None:
+        del effect
+        self._at(self._now, _What.TURN, None)
+
+    def _set_alarm(self, effect: fx.SetAlarm) -> None:
+        rings = self._now + effect.seconds
+        if effect.keep_earlier:
+            old = self._alarms.get(effect.key)
+            if old is not None and old.rings <= rings:
+                return
+        self._alarms[effect.key] = _Alarm(rings, self._at(rings, _What.ALARM, effect.key))
+
+    def _cancel_alarm(self, effect: fx.CancelAlarm) -> None:
+        self._alarms.pop(effect.key, None)
+
+    def _run_hook(self, effect: fx.RunHook) -> None:
+        seconds = self._dice.seconds(effect.hook, effect.model)
+        ends = self._now + seconds
+        self.hooks.append((self._now, ends))
+        if effect.hook == "wake":
+            self.reasons.append((self._now, effect.model, effect.reason))
+        self._at(ends, _What.HOOK, ev.HookEnded(effect.number, ok=True, duration=seconds))
+
+    def _begin_prepare(self, effect: fx.Prepare) -> None:
+        world = snapshot(self.board, self._now)
+        drain = _Drain(self.board.lanes[effect.source], effect.target, world)
+        self._prepare = (effect.number, self._policy.prepare_switch(drain))
+        self._at(self._now, _What.PREPARE, None)
+
+    def _tell_policy(self, effect: fx.TellPolicy) -> None:
+        self._policy.on_switch_complete(effect.source, effect.target, effect.duration)
+
+    def _refuse_await(self, effect: fx.AwaitDefer) -> None:
+        del effect
+        raise self._needs_loop("its Defer awaits something")
+
+    def _consult(self, effect: fx.Consult) -> None:
         if self._world is None:
             self._world = snapshot(self.board, self._now)
-        context = policy_context(self.board, self._world, self.board.lanes[model])
+        context = policy_context(self.board, self._world, self.board.lanes[effect.model])
         answer = self._policy.on_pending_request(context)
         if inspect.isawaitable(answer):
             if inspect.iscoroutine(answer):
                 answer.close()
             raise self._needs_loop("its on_pending_request is async")
-        return answer
+        self._facts.append(ev.PolicyAnswered(effect.model, effect.number, answer))
 
     def _go_on(self) -> None:
         """Run `prepare_switch` until it waits for the drain, or is over."""
@@ -323,7 +345,8 @@ class _Engine:
             self._drop_prepare()
             raise self._needs_loop("its prepare_switch awaits something other than the drain")
 
-    def _drop_prepare(self) -> None:
+    def _drop_prepare(self, effect: fx.DropPrepare | None = None) -> None:
+        del effect
         if self._prepare is not None:
             self._prepare[1].close()
             self._prepare = None
