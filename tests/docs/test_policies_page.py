@@ -1,0 +1,72 @@
+"""The page about policies: its example is loaded as a config would load it, and asked."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from llmux.errors import PolicyError
+from llmux.policy import PolicyContext, PolicySettings, Skip, SwitchNow, SwitchPolicy
+from llmux.policy.registry import load_policy
+from tests.docs.pages import blocks, read, rows, section, ticked
+
+PAGE = read("docs/policies.md")
+EXAMPLE, ITS_TEST = blocks(PAGE, "python")
+
+
+def load(folder: Path, options: dict[str, object]) -> SwitchPolicy:
+    (folder / "patient.py").write_text(EXAMPLE)
+    return load_policy("./patient.py", None, options, PolicySettings(), folder)
+
+
+def test_the_example_stays_while_the_active_model_is_busy_and_nobody_has_waited_long(
+    tmp_path: Path,
+) -> None:
+    policy = load(tmp_path, {"patience": 10})
+    busy = PolicyContext("qwen", "llama", oldest_waiting=4.0, active_in_flight=2)
+    answer = policy.on_pending_request(busy)
+    assert isinstance(answer, Skip)
+    assert answer.ask_again == pytest.approx(6.0)
+
+
+def test_the_example_leaves_when_somebody_has_waited_long_enough_or_nothing_runs(
+    tmp_path: Path,
+) -> None:
+    policy = load(tmp_path, {"patience": 10})
+    late = PolicyContext("qwen", "llama", oldest_waiting=10.0, active_in_flight=2)
+    free = PolicyContext("qwen", "llama", oldest_waiting=0.1, active_in_flight=0)
+    assert isinstance(policy.on_pending_request(late), SwitchNow)
+    assert isinstance(policy.on_pending_request(free), SwitchNow)
+
+
+def test_the_example_refuses_an_option_that_it_does_not_have(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="patients"):
+        load(tmp_path, {"patients": 10})
+
+
+def test_the_test_on_the_page_passes() -> None:
+    space: dict[str, object] = {}
+    exec(compile(EXAMPLE + ITS_TEST, "docs/policies.md", "exec"), space)
+    tests = [thing for name, thing in space.items() if name.startswith("test_")]
+    assert tests
+    for test in tests:
+        assert callable(test)
+        test()
+
+
+def test_the_page_names_every_field_of_the_context() -> None:
+    table = section(PAGE, "What it is asked, and when")
+    assert [ticked(row[0])[0] for row in rows(table)] == [one.name for one in fields(PolicyContext)]
+
+
+def test_the_page_names_every_method_that_may_be_overridden() -> None:
+    table = section(PAGE, "What else it may say")
+    told = {name.partition("(")[0] for row in rows(table) for name in ticked(row[0])}
+    public = {
+        name
+        for name, thing in vars(SwitchPolicy).items()
+        if callable(thing) and not name.startswith("_")
+    }
+    assert told | {"on_pending_request"} == public
