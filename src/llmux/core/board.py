@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from llmux.core import effects as fx
 from llmux.core import events as ev
 from llmux.core import news as n
+from llmux.core.canonical import BoardForm, canonical, copied
 from llmux.core.costs import SwitchCostTracker
 from llmux.core.lane import Lane, LaneSettings, Phase, Wish
 from llmux.core.observations import Services
@@ -583,6 +584,14 @@ class Switchboard:
     def active(self) -> Lane | None:
         """The model that is active in the contract's view: awake and not being left."""
         return self.awake[-1] if self.awake else None
+
+    def canonical(self) -> BoardForm:
+        """Return a hashable form, equal for boards that no order of facts can tell apart."""
+        return canonical(self)
+
+    def copy(self, renamed: dict[Ticket, Ticket] | None = None) -> Switchboard:
+        """Return an independent copy, to be made between two facts; `renamed` takes the twins."""
+        return copied(self, {} if renamed is None else renamed)
 
     def __repr__(self) -> str:
         plan = self.plan

@@ -48,3 +48,10 @@ class SwitchCostTracker:
     def hook_seconds(self, model: str, hook: str) -> float | None:
         """Return the average duration of a hook, None if it never succeeded."""
         return self._hooks.get((model, hook))
+
+    def copy(self) -> SwitchCostTracker:
+        """Return an independent tracker that knows the same."""
+        new = SwitchCostTracker(self._weight)
+        new._pairs.update(self._pairs)
+        new._hooks.update(self._hooks)
+        return new

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from llmux.core.lane import Lane
 
 LANE_FLOOR = 0.05
@@ -38,3 +40,10 @@ class Services:
             self.mean += weight * (seconds - self.mean)
             self.prior *= 1.0 - weight
         self.log.clear()
+
+    def copy(self, lanes: Mapping[str, Lane]) -> Services:
+        """Return independent averages that know the same, of these lanes."""
+        new = Services()
+        new.log = [(lanes[lane.name], seconds) for lane, seconds in self.log]
+        new.mean, new.prior, new.samples = self.mean, self.prior, self.samples
+        return new

@@ -1,0 +1,141 @@
+"""Two boards that will behave alike look alike here, and a board can be copied to try both ways.
+
+This is what makes the table walkable: every order of facts on the real code. Costs, ages,
+averages and reasons inform and never gate, so they stay outside; tickets go by their rank of
+arrival and numbers by what still waits for them. It refuses to know who walks and what is checked.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING, NamedTuple
+
+from llmux.core.lane import Lane, Phase, Wish
+from llmux.core.plan import Plan, Stage
+from llmux.core.ticket import Ticket
+
+if TYPE_CHECKING:
+    from llmux.core.board import Switchboard
+
+
+class LaneForm(NamedTuple):
+    """What of a lane decides what happens next."""
+
+    phase: Phase
+    waiting: tuple[int, ...]
+    """Ranks of arrival among all who wait on the board."""
+    inside: int
+    wish: Wish
+    fresh: bool
+    resting: bool
+    proven: bool
+    asked: bool
+
+
+class PlanForm(NamedTuple):
+    """What of the running switch decides what happens next."""
+
+    source: str
+    target: str
+    leaving: tuple[str, ...]
+    prepared: bool
+    stage: Stage
+    in_hook: bool
+    cut: bool
+
+
+class BoardForm(NamedTuple):
+    """A board's canonical form: hashable, and equal for boards that will behave alike."""
+
+    lanes: tuple[LaneForm, ...]
+    awake: tuple[str, ...]
+    plan: PlanForm | None
+    orders: tuple[str, ...]
+    dirty: bool
+    turn_asked: bool
+    closed: bool
+
+
+def canonical(board: Switchboard) -> BoardForm:
+    """Return the form in which two boards are equal if no order of facts can tell them apart."""
+    arrivals = {ticket.arrived for lane in board.lanes.values() for ticket in lane.waiting}
+    rank = {when: index for index, when in enumerate(sorted(arrivals))}
+    return BoardForm(
+        lanes=tuple(
+            LaneForm(
+                lane.phase,
+                tuple(rank[ticket.arrived] for ticket in lane.waiting),
+                len(lane.inside),
+                lane.wish,
+                lane.fresh,
+                lane.resting,
+                lane.proven,
+                lane.name in board.asking,
+            )
+            for lane in board.lanes.values()
+        ),
+        awake=tuple(lane.name for lane in board.awake),
+        plan=None if board.plan is None else _plan_form(board.plan),
+        orders=tuple(lane.name for lane in board.orders.values()),
+        dirty=board.dirty,
+        turn_asked=board.turn_asked,
+        closed=board.closed,
+    )
+
+
+def _plan_form(plan: Plan) -> PlanForm:
+    return PlanForm(
+        plan.source_name,
+        plan.target.name,
+        tuple(lane.name for lane in plan.leaving),
+        plan.prepared,
+        plan.stage,
+        plan.hook != 0,
+        plan.cut,
+    )
+
+
+def copied(board: Switchboard, renamed: dict[Ticket, Ticket]) -> Switchboard:
+    """Return an independent copy; `renamed` is filled with each ticket's twin.
+
+    Whoever is told through a ticket's callables is shared by both twins. Effects and news that
+    nobody has taken yet are not copied: copy between two facts.
+    """
+    lanes = {name: _copied_lane(lane, renamed) for name, lane in board.lanes.items()}
+    for lane in lanes.values():
+        for ticket in (*lane.inside, *lane.waiting):
+            ticket.lane = lane
+    new = object.__new__(type(board))
+    vars(new).update(vars(board))
+    new.lanes = lanes
+    new.awake = [lanes[lane.name] for lane in board.awake]
+    new.plan = None if board.plan is None else _copied_plan(board.plan, lanes)
+    new.orders = {number: lanes[lane.name] for number, lane in board.orders.items()}
+    new.asking = set(board.asking)
+    new.costs = board.costs.copy()
+    new.services = board.services.copy(lanes)
+    new.news = []
+    new._effects = []
+    return new
+
+
+def _copied_lane(old: Lane, renamed: dict[Ticket, Ticket]) -> Lane:
+    new = copy(old)
+    new.inside = {_copied_ticket(ticket, renamed): None for ticket in old.inside}
+    new.waiting = {_copied_ticket(ticket, renamed): None for ticket in old.waiting}
+    new.arrival_log = list(old.arrival_log)
+    new.arrival_sums = list(old.arrival_sums)
+    return new
+
+
+def _copied_ticket(old: Ticket, renamed: dict[Ticket, Ticket]) -> Ticket:
+    new = renamed[old] = copy(old)
+    return new
+
+
+def _copied_plan(old: Plan, lanes: dict[str, Lane]) -> Plan:
+    new = copy(old)
+    new.target = lanes[old.target.name]
+    new.source = None if old.source is None else lanes[old.source.name]
+    new.leaving = [lanes[lane.name] for lane in old.leaving]
+    return new

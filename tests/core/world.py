@@ -1,0 +1,369 @@
+"""A world around a board: it carries effects out as a driver would and keeps books of its own.
+
+Every test of the board looks through it. It holds the invariants after every fact, from what the
+board *ordered*, never from what the board believes; it refuses to know why the board decided.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import Any
+
+from llmux.core import effects as fx
+from llmux.core import events as ev
+from llmux.core import news as n
+from llmux.core.board import Switchboard
+from llmux.core.lane import LaneSettings, Phase, Wish
+from llmux.core.plan import Stage
+from llmux.core.ticket import GONE, INSIDE, WAITING, Ticket
+from llmux.errors import LlmuxError
+from llmux.policy.base import Decision, SwitchNow
+
+Engine = str
+"""What a model's engine really does: asleep, waking, awake, sleeping, or broken (a failed wake)."""
+
+
+class World:
+    """One board, its pretended engines, and everything that it waits for."""
+
+    def __init__(self, *models: str | LaneSettings, **common: Any) -> None:
+        lanes = [LaneSettings(m, **common) if isinstance(m, str) else m for m in models]
+        self.board = Switchboard(lanes)
+        self.now = 0.0
+        self.engines: dict[str, Engine] = dict.fromkeys(self.board.lanes, "asleep")
+        self.waiting: dict[Ticket, str] = {}
+        self.inside: dict[Ticket, str] = {}
+        self.ended: dict[Ticket, str] = {}
+        self.labels: dict[Ticket, str] = {}
+        self.alarms: dict[fx.AlarmKey, float] = {}
+        self.awaited: set[str] = set()
+        self.consults: dict[str, int] = {}
+        self.prepare: int | None = None
+        self.hook: fx.RunHook | None = None
+        self.orders: dict[int, str] = {}
+        self.settled: dict[int, LlmuxError | None] = {}
+        self.turn = False
+        self.closed = False
+        self.started: tuple[str, str] | None = None
+        self.numbers = 0
+        self.log: list[str] = []
+        self.news: list[n.News] = []
+
+    # ---- facts ---------------------------------------------------------------------------
+
+    def arrive(self, model: str) -> Ticket:
+        """Bring a request as the driver does: `enter` first, then a place in the queue."""
+        ticket = self._ticket(model)
+        if self.board.enter(ticket, self.now):
+            self._admitted(ticket)
+            if self.board.dirty:
+                self.tell(ev.Looked())
+        elif self.board.refusal(ticket.lane) is not None:
+            self.ended[ticket] = "refused"
+            self.board.leave(ticket, self.now)
+        else:
+            self.waiting[ticket] = model
+            self.tell(ev.RequestWaits(ticket))
+        self.check()
+        return ticket
+
+    def arrive_by_event(self, model: str) -> Ticket:
+        """Bring a request as the single event that a journal would hold."""
+        ticket = self._ticket(model)
+        self.waiting[ticket] = model
+        for effect in self.board.handle(ev.RequestArrived(ticket), self.now):
+            self._carry_out(effect)
+        if ticket.stage == INSIDE and ticket in self.waiting:
+            del self.waiting[ticket]
+            self._admitted(ticket)
+        self._take_news()
+        self.check()
+        return ticket
+
+    def _ticket(self, model: str) -> Ticket:
+        ticket = Ticket(self.board.lane(model), self.now)
+        self.numbers += 1
+        self.labels[ticket] = f"{model}{self.numbers}"
+        return ticket
+
+    def leave(self, ticket: Ticket) -> None:
+        """End a request, wherever it stands: served, cancelled, disconnected."""
+        was_waiting = self.waiting.pop(ticket, None) is not None
+        was_inside = self.inside.pop(ticket, None) is not None
+        if was_waiting or was_inside:
+            self.ended[ticket] = "left" if was_waiting else "served"
+        if self.board.leave(ticket, self.now):
+            self.tell(ev.Looked())
+        self.check()
+
+    def end_turn(self) -> None:
+        """The turn of the loop is over."""
+        assert self.turn, "no turn was asked for"
+        self.turn = False
+        self.tell(ev.TurnEnded())
+
+    def answer(self, model: str, decision: Decision) -> None:
+        """The policy answers what it was asked about `model`."""
+        self.tell(ev.PolicyAnswered(model, self.consults.pop(model), decision))
+
+    def prepared(self) -> None:
+        """`prepare_switch` has returned."""
+        number, self.prepare = self.prepare, None
+        assert number is not None, "nothing was to be prepared"
+        self.tell(ev.PrepareEnded(number))
+
+    def hook_ends(self, ok: bool = True, seconds: float = 1.0) -> None:
+        """The hook that runs ends after `seconds`."""
+        hook, self.hook = self.hook, None
+        assert hook is not None, "no hook runs"
+        self.now += seconds
+        if hook.hook == "sleep":
+            self.engines[hook.model] = "asleep"
+        else:
+            self.engines[hook.model] = "awake" if ok else "broken"
+        error = "" if ok else "exit code 1"
+        self.tell(ev.HookEnded(hook.number, ok, seconds, error, 0 if ok else 1))
+
+    def ring(self, kind: str, about: str | Ticket) -> None:
+        """An alarm rings."""
+        key: fx.AlarmKey = (kind, about)  # type: ignore[assignment]
+        self.now = max(self.now, self.alarms.pop(key))
+        if isinstance(about, Ticket):
+            assert about in self.waiting, "a deadline rang for somebody who does not wait"
+        self.tell(ev.AlarmRang(key))
+
+    def defer_ends(self, model: str) -> None:
+        """What a Defer waited for has come."""
+        self.awaited.discard(model)
+        self.tell(ev.DeferEnded(model))
+
+    def order(self, model: str) -> int:
+        """An operator wants the model active."""
+        self.numbers += 1
+        self.orders[self.numbers] = model
+        self.tell(ev.OrderGiven(self.numbers, model))
+        return self.numbers
+
+    def withdraw(self, number: int) -> None:
+        """The operator does not wait any more."""
+        self.orders.pop(number, None)
+        self.tell(ev.OrderWithdrawn(number))
+
+    def close(self) -> None:
+        """The gateway stops."""
+        self.closed = True
+        self.tell(ev.GatewayClosing())
+
+    def fifo(self) -> None:
+        """Let turns pass, answer SwitchNow and prepare at once until only the world is awaited."""
+        while True:
+            if self.turn:
+                self.end_turn()
+            elif self.consults:
+                self.answer(next(iter(self.consults)), SwitchNow())
+            elif self.prepare is not None:
+                self.prepared()
+            else:
+                return
+
+    def wake(self, model: str) -> Ticket:
+        """Bring a model up for one request, the old one drained; returns who is inside."""
+        ticket = self.arrive(model)
+        self.fifo()
+        while self.hook is not None:
+            self.hook_ends()
+        assert ticket in self.inside
+        return ticket
+
+    # ---- what the board wants done ---------------------------------------------------------
+
+    def tell(self, event: ev.Event) -> None:
+        """Hand over a fact, carry out the effects, check the books."""
+        for effect in self.board.handle(event, self.now):
+            self._carry_out(effect)
+        self._take_news()
+        self.check()
+
+    def _carry_out(self, effect: fx.Effect) -> None:
+        match effect:
+            case fx.Admit(ticket):
+                model = self.waiting.pop(ticket)
+                older = [one for one, wanted in self.waiting.items() if wanted == model]
+                assert all(one.arrived >= ticket.arrived for one in older), "I9: not in order"
+                self._admitted(ticket)
+                self.log.append(f"admit {self.labels[ticket]}")
+            case fx.Reject(ticket, error):
+                del self.waiting[ticket]
+                self.ended[ticket] = f"rejected {error.status}"
+                self.log.append(f"reject {self.labels[ticket]} {error.status}")
+            case fx.Cut(ticket, _):
+                del self.inside[ticket]
+                self.ended[ticket] = "cut"
+                self.log.append(f"cut {self.labels[ticket]}")
+            case fx.AskTurn():
+                assert not self.turn, "a turn was asked for twice"
+                self.turn = True
+            case fx.Consult(model, number):
+                assert model not in self.consults, "asked again before it answered"
+                assert any(wanted == model for wanted in self.waiting.values()), "for nobody"
+                self.consults[model] = number
+                self.log.append(f"ask {model}")
+            case fx.AwaitDefer(model, _):
+                self.awaited.add(model)
+            case fx.Prepare(number, source, target):
+                assert self.prepare is None, "two preparations"
+                self.prepare = number
+                self.log.append(f"prepare {source}->{target}")
+            case fx.DropPrepare(number):
+                assert self.prepare == number, "dropped what nobody prepares"
+                self.prepare = None
+            case fx.RunHook():
+                self._run_hook(effect)
+            case fx.SetAlarm(key, seconds, keep_earlier):
+                rings = self.now + seconds
+                if not (keep_earlier and self.alarms.get(key, rings + 1) <= rings):
+                    self.alarms[key] = rings
+            case fx.CancelAlarm(key):
+                self.alarms.pop(key, None)
+                if key[0] == "defer" and isinstance(key[1], str):
+                    self.awaited.discard(key[1])
+            case fx.SettleOrder(number, error):
+                assert number not in self.settled, "an order was settled twice"
+                self.orders.pop(number, None)
+                self.settled[number] = error
+                self.log.append(f"settle {'ok' if error is None else error.status}")
+            case fx.TellPolicy(source, target, _):
+                self.log.append(f"complete {source}->{target}")
+
+    def _admitted(self, ticket: Ticket) -> None:
+        model = ticket.lane.name
+        assert self.engines[model] == "awake", f"I2: forwarded to {model}, {self.engines[model]}"
+        assert ticket not in self.ended, "I4: admitted after its end"
+        assert not self.closed, "admitted after the gateway closed"
+        self.inside[ticket] = model
+
+    def _run_hook(self, order: fx.RunHook) -> None:
+        assert self.hook is None, "I7: two hooks at once"
+        model = order.model
+        if order.hook == "wake":
+            others = {one: does for one, does in self.engines.items() if does != "asleep"}
+            assert not others, f"I1: {model} is woken beside {others}"
+            wanted = model in self.waiting.values() or model in self.orders.values()
+            assert wanted, f"I6: {model} is woken for nobody"
+            assert not self.closed, "a wake after the gateway closed"
+            self.engines[model] = "waking"
+        else:
+            assert self.engines[model] in {"awake", "broken"}, f"{model} is put to sleep twice"
+            if self.board.lanes[model].settings.drain_before_switch:
+                assert model not in self.inside.values(), f"I3: {model} sleeps under its requests"
+            self.engines[model] = "sleeping"
+        self.hook = order
+        self.log.append(f"{order.hook} {model}")
+
+    def _take_news(self) -> None:
+        for item in self.board.take_news():
+            self.news.append(item)
+            match item:
+                case n.SwitchStarted(source, target):
+                    assert self.started is None, "a switch began inside another"
+                    self.started = (source, target)
+                case n.SwitchAbandoned(source, target):
+                    self._switch_over(source, target)
+                case n.ModelActivated(model, source, _) | n.SwitchFailed(model, source, _):
+                    self._switch_over(source, model)
+
+    def _switch_over(self, source: str, target: str) -> None:
+        assert self.started == (source, target), "a switch ended that had not begun"
+        self.started = None
+
+    # ---- the invariants ----------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Hold the board's books against what really happened."""
+        board = self.board
+        asleep = {Phase.ASLEEP}
+        up = [lane.name for lane in board.lanes.values() if lane.phase not in asleep]
+        assert len(up) <= 1, f"I1: not asleep are {up}"
+        for name, lane in board.lanes.items():
+            inside = {ticket for ticket, model in self.inside.items() if model == name}
+            waiting = [ticket for ticket, model in self.waiting.items() if model == name]
+            assert set(lane.inside) == inside, f"I5: the count of {name} is wrong"
+            assert list(lane.waiting) == waiting, f"the queue of {name} is wrong"
+            assert all(ticket.stage == INSIDE for ticket in inside)
+            assert all(ticket.stage == WAITING for ticket in waiting)
+            assert abs(lane.waiting_sum - sum(one.arrived for one in waiting)) < 1e-6
+        assert all(ticket.stage == GONE for ticket in self.ended), "I4: it has ended"
+        assert board.waiting_total == len(self.waiting)
+        assert {number: lane.name for number, lane in board.orders.items()} == self.orders
+        assert board.asking == set(self.consults)
+        assert board.turn_asked == self.turn
+        self._check_alarms()
+        self._check_nobody_is_forgotten()
+
+    def _check_alarms(self) -> None:
+        """Every alarm that is set has its reason, and every reason its alarm."""
+        lanes = self.board.lanes.values()
+        plan = self.board.plan
+        draining = plan is not None and plan.stage is Stage.DRAINING and plan.source is not None
+        due: set[tuple[str, object]] = set()
+        due |= {("min_active", lane.name) for lane in lanes if lane.fresh}
+        due |= {("rest", lane.name) for lane in lanes if lane.resting}
+        due |= {("deadline", one) for one in self.waiting if one.lane.settings.request_timeout}
+        source = plan.source if draining and plan is not None else None
+        if source is not None and source.settings.drain_timeout is not None:
+            due.add(("drain", source.name))
+        deferred = {lane.name for lane in lanes if lane.wish is Wish.DEFERRED}
+        timed = {about for kind, about in self.alarms if kind == "defer"}
+        assert timed | self.awaited == deferred, "a Defer without its end, or an end without it"
+        asked_later = {str(about) for kind, about in self.alarms if kind == "ask"}
+        assert asked_later <= {lane.name for lane in lanes if lane.waiting}, "asked for nobody"
+        rest = {key for key in self.alarms if key[0] not in {"defer", "ask"}}
+        assert rest == due, f"alarms set {rest}, due {due}"
+        assert (self.prepare is not None) == (draining and plan is not None and not plan.prepared)
+
+    def _check_nobody_is_forgotten(self) -> None:
+        """Whoever waits, something that is bound to happen will look at it again."""
+        if not self.waiting and not self.orders:
+            return
+        plan = self.board.plan
+        if plan is not None:
+            draining = plan.stage is Stage.DRAINING and (self.prepare is not None or self.inside)
+            assert draining or self.hook is not None, "a switch that nothing moves"
+            return
+        soon = {kind for kind, _ in self.alarms} - {"deadline"}
+        assert self.turn or self.consults or self.awaited or soon, "somebody is forgotten"
+
+    # ---- for those who walk --------------------------------------------------------------------
+
+    def copy(self) -> World:
+        """Return an independent copy, board and books."""
+        new = copy(self)
+        twins: dict[Ticket, Ticket] = {}
+        new.board = self.board.copy(twins)
+        new.waiting = {twins[one]: model for one, model in self.waiting.items()}
+        new.inside = {twins[one]: model for one, model in self.inside.items()}
+        new.ended = {}
+        new.labels = {twins[one]: self.labels[one] for one in twins}
+        new.alarms = {
+            (kind, twins[about] if isinstance(about, Ticket) else about): when  # type: ignore[misc]
+            for (kind, about), when in self.alarms.items()
+        }
+        new.engines, new.awaited = dict(self.engines), set(self.awaited)
+        new.consults, new.orders = dict(self.consults), dict(self.orders)
+        new.settled, new.log, new.news = {}, [], []
+        return new
+
+    def form(self) -> tuple[object, ...]:
+        """Return a hashable form of board and world."""
+        later = frozenset(key for key in self.alarms if key[0] in {"ask", "defer"})
+        engines = tuple(self.engines.values())
+        return (self.board.canonical(), later, frozenset(self.awaited), engines)
+
+    def told(self) -> list[str]:
+        """Return what the board ordered since the last look, hooks and answers, in order."""
+        out, self.log = self.log, []
+        return out
+
+    def heard(self, *kinds: type[n.News]) -> list[n.News]:
+        """Return the news of these kinds so far."""
+        return [item for item in self.news if isinstance(item, kinds)]
