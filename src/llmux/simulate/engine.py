@@ -35,6 +35,10 @@ Progress = Callable[[int], None]
 """Told now and then how many requests are over."""
 
 
+class NeedsLoopError(PolicyError):
+    """The policy can only be simulated by the driver engine."""
+
+
 class _What(IntEnum):
     ARRIVAL = 0
     ANSWER = 1
@@ -119,13 +123,11 @@ def simulate(
     """Serve the workload under a policy and return what became of each request.
 
     `settings` names all models; without them there are the workload's, with the policy's own
-    settings. Raises PolicyError where the policy needs a loop, or starves somebody for good.
+    settings. Raises NeedsLoopError where the policy needs a loop, and PolicyError where it starves
+    somebody for good.
     """
     if policy.scheduler_interval() is not None:
-        raise PolicyError(
-            f"{type(policy).__name__} runs a background scheduler; the heap engine has no loop "
-            "for it"
-        )
+        raise NeedsLoopError(f"{type(policy).__name__} needs a loop: it has a background scheduler")
     given = settings or {model: lane_settings(model, policy) for model in workload.models}
     engine = _Engine(workload, policy, hooks, given, progress)
     engine.run()
@@ -351,5 +353,5 @@ class _Engine:
             self._prepare[1].close()
             self._prepare = None
 
-    def _needs_loop(self, why: str) -> PolicyError:
-        return PolicyError(f"{type(self._policy).__name__} needs a loop: {why}")
+    def _needs_loop(self, why: str) -> NeedsLoopError:
+        return NeedsLoopError(f"{type(self._policy).__name__} needs a loop: {why}")

@@ -214,12 +214,19 @@ _WANTED: Final = {
 
 
 def _column(record: str, index: int) -> int:
-    """Return the column, from 1, where the field of this index begins in its line."""
+    """Return the column, from 1, where the field of this index begins in its line.
+
+    A field that is missing would begin where the record ends.
+    """
+    record = record.rstrip("\r\n")
     at = 0
     for _ in range(index):
-        field = re.compile(r'"(?:[^"]|"")*"[^,]*|[^,]*').match(record, at)
-        end = field.end() if field else at
-        if end >= len(record.rstrip("\r\n")):
-            return len(record.rstrip("\r\n")) - record.rfind("\n", 0, end)
-        at = end + 1
+        field = _FIELD.match(record, at)
+        at = len(record) if field is None else field.end()
+        if at >= len(record):
+            break
+        at += 1
     return at - record.rfind("\n", 0, at)
+
+
+_FIELD: Final = re.compile(r'"(?:[^"]|"")*"[^,]*|[^,]*')
