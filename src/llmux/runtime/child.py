@@ -26,6 +26,8 @@ TICK = 0.02
 """Seconds between two looks at a running child's output, and at its end without pidfd."""
 GRACE = 1.0
 """Seconds between SIGTERM and SIGKILL, and again for the kernel to carry out SIGKILL."""
+GATE = 'read -r LLMUX_GATE || exit 125; exec sh -c "$1" </dev/null'
+"""What a gated shell runs first: nothing of its command before one line comes on its stdin."""
 
 
 class Output:
@@ -87,23 +89,42 @@ class Output:
 class Child:
     """A running command that leads a session of its own.
 
-    Raises OSError or ValueError where it cannot be started. Needs a running event loop.
+    With `gated` the command is a shell's text that waits for `open_gate`; should we die first, it
+    ends without having run anything. Raises OSError or ValueError where it cannot be started.
+    Needs a running event loop.
     """
 
     def __init__(
-        self, argv: Sequence[str], *, cwd: Path | None, env: Mapping[str, str], output: Output
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path | None,
+        env: Mapping[str, str],
+        output: Output,
+        gated: bool = False,
     ) -> None:
         _collect_exit_codes()
         self._loop = asyncio.get_running_loop()
-        self._popen = subprocess.Popen(
-            argv,
-            cwd=cwd,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=output.descriptor,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        self._gate = -1
+        waits = subprocess.DEVNULL
+        if gated:
+            waits, self._gate = os.pipe()
+        try:
+            self._popen = subprocess.Popen(
+                argv,
+                cwd=cwd,
+                env=env,
+                stdin=waits,
+                stdout=output.descriptor,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except BaseException:
+            self.shut_gate()
+            raise
+        finally:
+            if gated:
+                os.close(waits)
         self.output = output
         self.exit_code: int | None = None
         """Negative for a signal; None while it runs or where the system lost it."""
@@ -117,6 +138,19 @@ class Child:
     def pid(self) -> int:
         """Its process id, which is also the id of its group and session."""
         return self._popen.pid
+
+    def open_gate(self) -> None:
+        """Let a gated command begin. Harmless when said twice."""
+        if self._gate >= 0:
+            with contextlib.suppress(OSError):  # it may have been ended at the gate
+                os.write(self._gate, b"\n")
+            self.shut_gate()
+
+    def shut_gate(self) -> None:
+        """Let a gated command that has not begun end instead. Harmless when said twice."""
+        if self._gate >= 0:
+            os.close(self._gate)
+            self._gate = -1
 
     def gone(self) -> bool:
         """Whether the command itself has ended; asks the system if that is not known yet."""
@@ -227,6 +261,7 @@ class Child:
                 return
             self.exit_code = os.waitstatus_to_exitcode(status)
             self._popen.returncode = self.exit_code
+        self.shut_gate()
         self._unwatch()
         self._exited.set_result(None)
 

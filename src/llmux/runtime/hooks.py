@@ -16,9 +16,10 @@ import signal
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Protocol
 
 from llmux.errors import NotRegisteredError
-from llmux.runtime.child import Child, Output
+from llmux.runtime.child import GATE, Child, Output
 
 SWEEP = 2.0
 """Seconds between two looks at what servers that hooks left behind have written."""
@@ -42,14 +43,39 @@ class HookSpec:
     wake_timeout: float | None = None
     sleep_timeout: float | None = None
     alive_timeout: float | None = 5.0
+    kill: str | None = None
+    """The last resort when `sleep` fails."""
+    kill_timeout: float | None = 30.0
 
     def command(self, hook: str) -> tuple[str | None, float | None]:
-        """Return the shell command and the time-out of `wake`, `sleep` or `alive`."""
+        """Return the shell command and the time-out of `wake`, `sleep`, `kill` or `alive`."""
         if hook == "wake":
             return self.wake, self.wake_timeout
         if hook == "sleep":
             return self.sleep, self.sleep_timeout
+        if hook == "kill":
+            return self.kill, self.kill_timeout
         return self.alive, self.alive_timeout
+
+
+Fate = Literal["ended", "late", "stopped", "unstarted"]
+"""Ended by itself, at its deadline, by us for another cause, or never begun."""
+
+
+class HookJournal(Protocol):
+    """Remembers, for the next life of the gateway, which hook runs; it must not raise."""
+
+    async def intend(self, model: str, hook: str, run_id: str) -> None:
+        """Hear, before the spawn, that a hook is going to run under this LLMUX_HOOK_ID."""
+        ...
+
+    async def started(self, run_id: str, pid: int) -> None:
+        """Hear the pid of its shell, before its first command."""
+        ...
+
+    def ended(self, run_id: str) -> None:
+        """Hear that it has ended, or was never started."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -58,7 +84,7 @@ class HookResult:
 
     model: str
     hook: str
-    """wake, sleep or alive."""
+    """wake, sleep, kill or alive."""
     ok: bool
     exit_code: int | None
     """Negative for a signal; None where it was never started or its code was lost."""
@@ -68,13 +94,15 @@ class HookResult:
     """The last 4 KiB of its stdout and stderr."""
     error: str | None
     """What went wrong, for the operator; None if nothing did."""
+    fate: Fate = "ended"
 
 
 class HookRunner:
     """Runs the hooks of all models, each as `sh -c` in a session of its own.
 
     `cwd` is where they run (None: where the process is), `env` what they inherit (None: the
-    process's environment). `listener` hears of each hook that ended, on the loop.
+    process's environment). `listener` hears of each hook that ended, on the loop. With a
+    `journal` no hook that changes a model begins before its pid was written there.
     """
 
     def __init__(
@@ -84,11 +112,13 @@ class HookRunner:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         listener: Callable[[HookResult], None] | None = None,
+        journal: HookJournal | None = None,
     ) -> None:
         self._specs = {spec.model: spec for spec in specs}
         self._cwd = cwd
         self._env = env
         self._listener = listener
+        self._journal = journal
         self._outputs: dict[tuple[str, str], Output] = {}
         self._running: set[Child] = set()
         self._sweeping: asyncio.TimerHandle | None = None
@@ -104,6 +134,16 @@ class HookRunner:
         """Return the port on which the model's backend listens; None for an unknown model."""
         spec = self._specs.get(model)
         return None if spec is None else spec.port
+
+    def timeout(self, model: str, hook: str) -> float | None:
+        """Return the bound of one hook in seconds, None for no limit or an unknown model."""
+        spec = self._specs.get(model)
+        return None if spec is None else spec.command(hook)[1]
+
+    def has(self, model: str, hook: str) -> bool:
+        """Say whether the model has a command for this hook."""
+        spec = self._specs.get(model)
+        return spec is not None and spec.command(hook)[0] is not None
 
     async def run_wake(
         self,
@@ -126,6 +166,17 @@ class HookRunner:
     ) -> HookResult:
         """Run the model's sleep hook; raises NotRegisteredError for an unknown model."""
         return await self._run(model, "sleep", from_model, to_model, reason)
+
+    async def run_kill(
+        self,
+        model: str,
+        *,
+        from_model: str | None = None,
+        to_model: str | None = None,
+        reason: str = "",
+    ) -> HookResult:
+        """Run the model's kill hook; raises NotRegisteredError for an unknown model."""
+        return await self._run(model, "kill", from_model, to_model, reason)
 
     async def run_alive(self, model: str) -> HookResult:
         """Run the model's alive hook; raises NotRegisteredError for an unknown model."""
@@ -162,34 +213,61 @@ class HookRunner:
             raise NotRegisteredError(f"model {model!r} not found")
         command, timeout = spec.command(hook)
         if command is None:
-            return HookResult(model, hook, False, None, 0.0, "", "no such hook is configured")
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        output = self._output(model, hook)
-
-        def ended(ok: bool, exit_code: int | None, error: str | None) -> HookResult:
-            duration = loop.time() - started
-            result = HookResult(model, hook, ok, exit_code, duration, output.tail(), error)
-            self._tell(result)
-            return result
-
+            error = "no such hook is configured"
+            return HookResult(model, hook, False, None, 0.0, "", error, "unstarted")
         env = self._environment(spec, hook)
         env["LLMUX_FROM"] = from_model or ""
         env["LLMUX_TO"] = to_model or ""
         # A reason is a policy's free text; what an environment cannot carry must not fail a wake.
         plain = reason[:REASON_LIMIT].replace("\0", " ")
         env["LLMUX_REASON"] = plain.encode(errors="replace").decode()
+        journal = self._journal
+        if journal is None or hook == "alive":
+            return await self._attempt(model, hook, command=command, timeout=timeout, env=env)
         try:
-            child = Child(["sh", "-c", command], cwd=self._cwd, env=env, output=output)
+            await journal.intend(model, hook, env["LLMUX_HOOK_ID"])
+            return await self._attempt(
+                model, hook, command=command, timeout=timeout, env=env, journal=journal
+            )
+        finally:
+            journal.ended(env["LLMUX_HOOK_ID"])
+
+    async def _attempt(
+        self,
+        model: str,
+        hook: str,
+        *,
+        command: str,
+        timeout: float | None,
+        env: Mapping[str, str],
+        journal: HookJournal | None = None,
+    ) -> HookResult:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        output = self._output(model, hook)
+
+        def ended(ok: bool, code: int | None, error: str | None, fate: Fate) -> HookResult:
+            duration = loop.time() - started
+            result = HookResult(model, hook, ok, code, duration, output.tail(), error, fate)
+            self._tell(result)
+            return result
+
+        gated = journal is not None
+        argv = ["sh", "-c", GATE, "sh", command] if gated else ["sh", "-c", command]
+        try:
+            child = Child(argv, cwd=self._cwd, env=env, output=output, gated=gated)
         except (OSError, ValueError) as error:
-            return ended(False, None, f"could not be started: {error}")
+            return ended(False, None, f"could not be started: {error}", "unstarted")
         self._running.add(child)
         self._sweep_later(loop)
         try:
+            if journal is not None:
+                await journal.started(env["LLMUX_HOOK_ID"], child.pid)
+                child.open_gate()
             if not await child.wait(timeout):
                 gone = await child.end()
-                fate = "killed" if gone else "killed, but the system has not ended it yet"
-                return ended(False, child.exit_code, f"no end within {timeout:g} s, {fate}")
+                dead = "killed" if gone else "killed, but the system has not ended it yet"
+                return ended(False, child.exit_code, f"no end within {timeout:g} s, {dead}", "late")
         except asyncio.CancelledError:
             # One that had ended by itself is left alone: its server may live in the group.
             try:
@@ -236,19 +314,20 @@ class HookRunner:
         self._sweep_later(loop)
 
 
-def _verdict(child: Child, ended_by_us: str) -> tuple[bool, int | None, str | None]:
-    """Say whether the hook succeeded, its exit code, and what went wrong."""
+def _verdict(child: Child, ended_by_us: str) -> tuple[bool, int | None, str | None, Fate]:
+    """Say whether the hook succeeded, its exit code, what went wrong, and how it came to it."""
     code = child.exit_code
     if child.ended_by_us:
-        return False, code, ended_by_us
+        return False, code, ended_by_us, "stopped"
     if code is None:
-        return False, None, "its exit code was lost: something else waits for our children"
+        lost = "its exit code was lost: something else waits for our children"
+        return False, None, lost, "ended"
     if code == 0:
-        return True, 0, None
+        return True, 0, None, "ended"
     if code < 0:
         try:
             name = signal.Signals(-code).name
         except ValueError:  # a real-time signal has no name
             name = f"signal {-code}"
-        return False, code, f"killed by {name}"
-    return False, code, f"exit code {code}{_EXIT_HINTS.get(code, '')}"
+        return False, code, f"killed by {name}", "ended"
+    return False, code, f"exit code {code}{_EXIT_HINTS.get(code, '')}", "ended"
