@@ -58,7 +58,7 @@ class World:
             self._admitted(ticket)
             if self.board.dirty:
                 self.tell(ev.Looked())
-        elif self.board.refusal(ticket.lane) is not None:
+        elif self.board.refusal(ticket.lane, self.now) is not None:
             self.ended[ticket] = "refused"
             self.board.leave(ticket, self.now)
         else:

@@ -28,6 +28,10 @@ class LaneForm(NamedTuple):
     wish: Wish
     fresh: bool
     resting: bool
+    level: int
+    stuck: bool
+    stuck_level: int
+    overdue: bool
     proven: bool
     asked: bool
 
@@ -41,6 +45,7 @@ class PlanForm(NamedTuple):
     prepared: bool
     stage: Stage
     in_hook: bool
+    recovering: bool
     cut: bool
 
 
@@ -54,6 +59,8 @@ class BoardForm(NamedTuple):
     dirty: bool
     turn_asked: bool
     closed: bool
+    held: bool
+    restore: str | None
 
 
 def canonical(board: Switchboard) -> BoardForm:
@@ -69,6 +76,10 @@ def canonical(board: Switchboard) -> BoardForm:
                 lane.wish,
                 lane.fresh,
                 lane.resting,
+                lane.level,
+                lane.stuck,
+                lane.stuck_level,
+                lane.overdue,
                 lane.proven,
                 lane.name in board.asking,
             )
@@ -80,6 +91,8 @@ def canonical(board: Switchboard) -> BoardForm:
         dirty=board.dirty,
         turn_asked=board.turn_asked,
         closed=board.closed,
+        held=board.held,
+        restore=None if board.restore is None else board.restore.name,
     )
 
 
@@ -91,6 +104,7 @@ def _plan_form(plan: Plan) -> PlanForm:
         plan.prepared,
         plan.stage,
         plan.hook != 0,
+        plan.recovering,
         plan.cut,
     )
 
@@ -110,6 +124,8 @@ def copied(board: Switchboard, renamed: dict[Ticket, Ticket]) -> Switchboard:
     new.lanes = lanes
     new.awake = [lanes[lane.name] for lane in board.awake]
     new.plan = None if board.plan is None else _copied_plan(board.plan, lanes)
+    new.restore = None if board.restore is None else lanes[board.restore.name]
+    new.stale = {lanes[lane.name] for lane in board.stale}
     new.orders = {number: lanes[lane.name] for number, lane in board.orders.items()}
     new.asking = set(board.asking)
     new.costs = board.costs.copy()

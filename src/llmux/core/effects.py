@@ -10,7 +10,8 @@ from llmux.errors import LlmuxError
 
 AlarmKey = tuple[str, str] | tuple[str, Ticket]
 """What an alarm is for: ("min_active", model), ("rest", model), ("ask", model),
-("defer", model), ("drain", model) or ("deadline", ticket)."""
+("stuck", model), ("overdue", model), ("defer", model), ("drain", model) or
+("deadline", ticket)."""
 
 
 @dataclass(frozen=True, slots=True)

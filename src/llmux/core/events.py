@@ -76,6 +76,8 @@ class HookEnded:
     error: str = ""
     exit_code: int | None = None
     tail: str = ""
+    left: str = "asleep"
+    """What a failed sleep left behind: asleep (or taken for it), awake, or unclear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,41 @@ class OrderWithdrawn:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestReturned:
+    """A request that was inside has to wait again: its backend died before it answered."""
+
+    ticket: Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """The look at every model at the start is over.
+
+    `awake` has the most recent one last; of the `unclear` nobody knows whether they hold the
+    accelerator.
+    """
+
+    awake: tuple[str, ...]
+    unclear: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BackendDied:
+    """The backend of an awake model is dead, or it hangs (it accepts and does not answer)."""
+
+    model: str
+    hung: bool
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A quarantined model was seen alive: it can serve."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayClosing:
     """The gateway stops: nothing new is admitted, those who wait are told."""
 
@@ -118,5 +155,9 @@ Event = (
     | AlarmRang
     | OrderGiven
     | OrderWithdrawn
+    | RequestReturned
+    | Surveyed
+    | BackendDied
+    | Recovered
     | GatewayClosing
 )

@@ -45,7 +45,15 @@ class LaneSettings:
     min_active: float = 0.0
     drain_before_switch: bool = True
     drain_timeout: float | None = 600.0
+    cut_drain: bool = True
+    """Whether answers that still run at the bound of a drain are cut."""
     wake_timeout: float | None = 1800.0
+    max_wait: float | None = None
+    max_queue: int | None = None
+    max_in_flight: int | None = None
+    breaker_min: float = 2.0
+    breaker_max: float = 60.0
+    priority: float = 1.0
 
 
 class Lane:
@@ -64,16 +72,22 @@ class Lane:
         "inside",
         "last_arrival",
         "last_failure",
+        "level",
+        "limit",
         "loading_until",
         "name",
+        "overdue",
         "phase",
         "proven",
         "rate_windows",
         "reason",
+        "rest_until",
         "resting",
         "service_mean",
         "service_samples",
         "settings",
+        "stuck",
+        "stuck_level",
         "sums_at",
         "waiting",
         "waiting_sum",
@@ -92,12 +106,21 @@ class Lane:
         self.fresh = False
         """Activated less than `min_active` ago: it is not left yet."""
         self.resting = False
-        """Its last wake failed a moment ago: it is not woken yet."""
+        """Its breaker is open: its last wake failed, and it is not woken yet."""
+        self.level = 0
+        """How often in a row its wake has failed, up to the ladder's end."""
+        self.stuck = False
+        """Its last sleep failed: it is not left (or put to sleep again) yet."""
+        self.stuck_level = 0
+        self.overdue = False
+        """Its oldest request has waited `max_wait`: it goes first."""
+        self.limit = settings.max_in_flight
         self.proven = False
         # observations
         self.activated_at: float | None = None
         self.loading_until: float | None = None
         self.last_failure: float | None = None
+        self.rest_until: float | None = None
         self.last_arrival: float | None = None
         self.waiting_sum = 0.0
         self.rate_windows = rate_windows

@@ -114,6 +114,46 @@ class HookEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopted:
+    """A model was found awake at the start and goes on serving."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackendDied:
+    """The backend of an awake model is dead, or hangs."""
+
+    model: str
+    hung: bool
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerOpened:
+    """A model's wake has failed `failures` times in a row; it is left alone for `seconds`."""
+
+    model: str
+    failures: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A model is neither alive nor provably asleep: nothing else wakes in its place."""
+
+    model: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineEnded:
+    """A quarantined model was seen alive or put to sleep."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyFault:
     """A policy raised, dawdled or named an unknown model, and was read as FIFO."""
 
@@ -134,5 +174,10 @@ News = (
     | CostLearned
     | RequestTimedOut
     | HookEnded
+    | Adopted
+    | BackendDied
+    | BreakerOpened
+    | Quarantined
+    | QuarantineEnded
     | PolicyFault
 )

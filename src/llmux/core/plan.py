@@ -33,6 +33,8 @@ class Plan:
     started: float
     stage: Stage = Stage.DRAINING
     hook: int = 0
+    recovering: bool = False
+    """Nobody is switched to: a model that should not be awake is put to sleep."""
     cut: bool = False
     """The drain has reached its bound: nobody is waited for any more."""
     hook_seconds: float = field(default=0.0)

@@ -35,7 +35,7 @@ SwitcherState = Idle | Active | Switching
 
 def state(board: Switchboard) -> SwitcherState:
     """Return the contract's view of the board."""
-    if board.plan is not None:
+    if board.plan is not None and not board.plan.recovering:
         source = board.plan.source
         return Switching(None if source is None else source.name, board.plan.target.name)
     if board.active is not None:
@@ -77,13 +77,17 @@ def _view(board: Switchboard, lane: Lane, now: float) -> ModelView:
         weighted_sum_wait=sum_wait,
         urgency=0.0 if oldest is None else now - oldest.arrived,
         in_flight=len(lane.inside),
-        started=tuple(ticket.admitted or now for ticket in lane.inside),
+        started=tuple(
+            now if ticket.admitted is None else ticket.admitted for ticket in lane.inside
+        ),
         service_seconds=lane.service_mean,
         service_samples=lane.service_samples,
         arrivals=tuple(lane.arrival_sums),
         last_arrival=lane.last_arrival,
         sleep_seconds=board.costs.hook_seconds(lane.name, "sleep"),
         wake_seconds=board.costs.hook_seconds(lane.name, "wake"),
+        max_wait=lane.settings.max_wait,
+        priority=lane.settings.priority,
         last_failure=lane.last_failure,
     )
 

@@ -55,13 +55,14 @@ class ModelSwitcher:
         *,
         settings: Mapping[str, LaneSettings] | None = None,
         listeners: Iterable[Listener] = (),
+        survey: bool = False,
     ) -> None:
         names = hooks.registered_models()
         given = settings or {}
         lanes = [given.get(name) or lane_settings(name, hooks, policy) for name in names]
         self.hooks = hooks
         self.policy = policy
-        self.board = Switchboard(lanes, rate_windows=tuple(policy.rate_windows))
+        self.board = Switchboard(lanes, rate_windows=tuple(policy.rate_windows), survey=survey)
         self.listeners = list(listeners)
         self._guard = PolicyGuard(policy, self.board.lanes, self._complain)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -90,11 +91,12 @@ class ModelSwitcher:
         first. Raises LlmuxError where the request would not even be queued.
         """
         board = self.board
-        if board.enter(ticket, self._now()):
+        now = self._now()
+        if board.enter(ticket, now):
             if board.dirty and not self._busy:
                 self.tell(ev.Looked())
             return True
-        error = board.refusal(ticket.lane)
+        error = board.refusal(ticket.lane, now)
         if error is not None:
             raise error
         self.tell(ev.RequestWaits(ticket))
@@ -108,7 +110,11 @@ class ModelSwitcher:
     def answered(self, ticket: Ticket) -> None:
         """Hear that the backend has given an answer other than 503: it has finished loading."""
         if ticket.stage == INSIDE:
-            ticket.lane.proven = True
+            self.board.answered(ticket.lane)
+
+    def rejoin(self, ticket: Ticket) -> None:
+        """Let a request wait again: its backend died before it gave a byte of an answer."""
+        self.tell(ev.RequestReturned(ticket))
 
     def loading(self, ticket: Ticket) -> float:
         """Seconds for which a refused connect or a 503 may still mean that the model loads."""
@@ -419,7 +425,13 @@ class ModelSwitcher:
             return
         self.tell(
             ev.HookEnded(
-                order.number, end.ok, end.duration, end.error or "", end.exit_code, end.tail
+                order.number,
+                end.ok,
+                end.duration,
+                end.error or "",
+                end.exit_code,
+                end.tail,
+                getattr(end, "left", "asleep"),
             )
         )
 

@@ -1,0 +1,302 @@
+"""The desk of the board: who waits, who is inside, who has left.
+
+It holds the state that the other floors of the board share, and the awake path: `enter` and
+`leave` are plain calls that allocate nothing for a request whose model is awake. It refuses to
+know when the accelerator changes hands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from llmux.core import effects as fx
+from llmux.core import news as n
+from llmux.core.costs import SwitchCostTracker
+from llmux.core.lane import Lane, LaneSettings, Phase, Wish
+from llmux.core.observations import Services
+from llmux.core.places import EXCLUSIVE, Needs
+from llmux.core.plan import Plan
+from llmux.core.ticket import GONE, INSIDE, NEW, WAITING, Ticket
+from llmux.errors import (
+    DrainingError,
+    LlmuxError,
+    NotReadyError,
+    NotRegisteredError,
+    QueueFullError,
+    QueueTimeoutError,
+)
+
+ARRIVALS_KEPT = 256
+"""Arrivals that are logged before they are folded into the decayed sums."""
+
+_AWAKE = Phase.AWAKE
+
+
+class Desk:
+    """The state of the board, and the rules for requests."""
+
+    def __init__(
+        self,
+        models: Iterable[LaneSettings],
+        *,
+        rate_windows: tuple[float, ...] = (),
+        needs: Needs | None = None,
+        capacities: Mapping[str, float] = EXCLUSIVE,
+        survey: bool = False,
+    ) -> None:
+        self.lanes = {one.name: Lane(one, rate_windows) for one in models}
+        self.needs: Needs = needs or {}
+        self.capacities = capacities
+        self.awake: list[Lane] = []
+        """Models that are awake and admit, longest awake first."""
+        self.plan: Plan | None = None
+        self.orders: dict[int, Lane] = {}
+        self.asking: set[str] = set()
+        """Models about which the policy was asked and has not answered yet."""
+        self.dirty = False
+        """Something has changed since the policy was asked last."""
+        self.turn_asked = False
+        self.closed = False
+        self.stale: set[Lane] = set()
+        """Models whose oldest waiting request has changed in this turn of `handle`."""
+        self.held = False
+        """Somebody is overdue: the active model admits nothing new."""
+        self.restore: Lane | None = None
+        """The model that a failed wake took the accelerator from."""
+        self.waiting_total = 0
+        self.costs = SwitchCostTracker()
+        self.services = Services()
+        self.first_arrival: float | None = None
+        self.news: list[n.News] = []
+        self._effects: list[fx.Effect] = []
+        self._number = 0
+        if survey:
+            for lane in self.lanes.values():
+                lane.phase = Phase.UNKNOWN
+
+    # ---- the awake path ------------------------------------------------------------------
+
+    def enter(self, ticket: Ticket, now: float) -> bool:
+        """Admit the ticket if its model is awake; False means it has to wait (`RequestWaits`)."""
+        lane = ticket.lane
+        if self.first_arrival is None:
+            self.first_arrival = now
+        lane.last_arrival = now
+        log = lane.arrival_log
+        log.append((now, ticket.weight))
+        if len(log) >= ARRIVALS_KEPT:
+            lane.fold_arrivals(now)
+        if (
+            lane.phase is _AWAKE
+            and not self.closed
+            and not self.held
+            and (lane.limit is None or (len(lane.inside) < lane.limit and not lane.waiting))
+        ):
+            ticket.stage = INSIDE
+            ticket.admitted = now
+            lane.inside[ticket] = None
+            if self.waiting_total:
+                self.dirty = True
+            return True
+        return False
+
+    def leave(self, ticket: Ticket, now: float) -> bool:
+        """Count the ticket out, wherever it stands; True means that `Looked` has to follow."""
+        stage = ticket.stage
+        ticket.stage = GONE
+        if stage == INSIDE:
+            lane = ticket.lane
+            del lane.inside[ticket]
+            admitted = ticket.admitted
+            self.services.log.append((lane, 0.0 if admitted is None else now - admitted))
+            if self.plan is None and not self.waiting_total:
+                if len(self.services.log) >= ARRIVALS_KEPT:
+                    self.services.fold()
+                return False
+            self.dirty = True
+            return True
+        if stage == WAITING:
+            self._unqueue(ticket)
+            self.dirty = True
+            return True
+        return False
+
+    def refusal(self, lane: Lane, now: float) -> LlmuxError | None:
+        """Say why a request for this model is not even queued, None if it is."""
+        if self.closed:
+            return DrainingError("the gateway is shutting down", retry_after=1.0)
+        if lane.resting:
+            left = 0.0 if lane.rest_until is None else max(0.0, lane.rest_until - now)
+            return NotReadyError(
+                f"{lane.name} failed to wake; it is tried again in {left:.1f} s", retry_after=left
+            )
+        if lane.phase is Phase.QUARANTINED:
+            return NotReadyError(
+                f"{lane.name} is in quarantine: it is neither alive nor provably asleep",
+                retry_after=lane.settings.breaker_max,
+            )
+        bound = lane.settings.max_queue
+        if bound is not None and len(lane.waiting) >= bound and not self.has_room(lane):
+            return QueueFullError(
+                f"{bound} requests wait for {lane.name} already",
+                retry_after=self.estimate(lane, now),
+            )
+        return None
+
+    @property
+    def surveying(self) -> bool:
+        """Whether the look at every model at the start is not over yet."""
+        return any(lane.phase is Phase.UNKNOWN for lane in self.lanes.values())
+
+    def has_room(self, lane: Lane) -> bool:
+        """Say whether the model admits one more request now."""
+        return (
+            lane.phase is _AWAKE
+            and not self.held
+            and not self.closed
+            and (lane.limit is None or len(lane.inside) < lane.limit)
+        )
+
+    def estimate(self, lane: Lane, now: float) -> float:
+        """Guess in how many seconds the model may serve, from learned costs and the backlog."""
+        costs = self.costs
+        seconds = costs.hook_seconds(lane.name, "wake") or 5.0
+        for other in self.lanes.values():
+            if other is lane:
+                continue
+            if other.phase in {Phase.AWAKE, Phase.DRAINING}:
+                seconds += costs.hook_seconds(other.name, "sleep") or 1.0
+                seconds += (other.service_mean or 0.0) * bool(other.inside)
+            elif other.waiting:
+                seconds += costs.hook_seconds(other.name, "wake") or 5.0
+        plan = self.plan
+        if plan is not None and plan.target is lane:
+            seconds = max(1.0, seconds - (now - plan.started))
+        return seconds
+
+    def lane(self, model: str) -> Lane:
+        """Return the lane of a model; NotRegisteredError if there is none."""
+        lane = self.lanes.get(model)
+        if lane is None:
+            raise NotRegisteredError(f"model not found: {model!r}")
+        return lane
+
+    def take_news(self) -> list[n.News]:
+        """Hand over what has become worth telling since the last call."""
+        out, self.news = self.news, []
+        return out
+
+    # ---- requests ------------------------------------------------------------------------
+
+    def _queue(self, ticket: Ticket, now: float) -> None:
+        if ticket.stage != NEW:
+            return
+        lane = ticket.lane
+        error = self.refusal(lane, now)
+        if error is not None:
+            ticket.stage = GONE
+            self._effects.append(fx.Reject(ticket, error))
+            return
+        if not lane.waiting and self.has_room(lane):
+            lane.put_inside(ticket, now)
+            self._effects.append(fx.Admit(ticket))
+            return
+        ticket.stage = WAITING
+        lane.waiting[ticket] = None
+        if lane.settings.max_wait is not None and len(lane.waiting) == 1:
+            self._watch_oldest(lane, now)
+        lane.waiting_sum += ticket.arrived
+        self.waiting_total += 1
+        self.dirty = True
+        timeout = lane.settings.request_timeout
+        if timeout is not None:
+            left = ticket.arrived + timeout - now
+            self._effects.append(fx.SetAlarm(("deadline", ticket), max(0.0, left)))
+
+    def _return(self, ticket: Ticket, now: float) -> None:
+        """Let a request that was inside wait again; it keeps its place by its arrival."""
+        if ticket.stage != INSIDE:
+            return
+        lane = ticket.lane
+        del lane.inside[ticket]
+        ticket.stage = NEW
+        ticket.admitted = None
+        self._queue(ticket, now)
+        if ticket.stage == WAITING and len(lane.waiting) > 1:
+            ordered = sorted(lane.waiting, key=lambda one: one.arrived)
+            lane.waiting = dict.fromkeys(ordered)
+            self.stale.add(lane)
+
+    def _unqueue(self, ticket: Ticket) -> None:
+        """Take a ticket out of its queue; what it becomes is the caller's to say."""
+        lane = ticket.lane
+        first = lane.oldest is ticket
+        del lane.waiting[ticket]
+        if first and lane.settings.max_wait is not None:
+            self._effects.append(fx.CancelAlarm(("overdue", lane.name)))
+            self.stale.add(lane)
+        lane.waiting_sum -= ticket.arrived
+        self.waiting_total -= 1
+        if lane.settings.request_timeout is not None:
+            self._effects.append(fx.CancelAlarm(("deadline", ticket)))
+        if not lane.waiting:
+            lane.waiting_sum = 0.0
+            lane.reason = None
+            self._forget_wish(lane)
+
+    def _watch_oldest(self, lane: Lane, now: float) -> None:
+        """Set the alarm at which the model's oldest request is overdue."""
+        oldest, bound = lane.oldest, lane.settings.max_wait
+        if oldest is not None and bound is not None:
+            left = oldest.arrived + bound - now
+            self._effects.append(fx.SetAlarm(("overdue", lane.name), max(0.0, left)))
+
+    def _renew_watches(self, now: float) -> None:
+        """Follow the queues whose oldest request has changed."""
+        for lane in self.lanes.values():
+            if lane in self.stale:
+                lane.overdue = False
+                self._watch_oldest(lane, now)
+        self.stale.clear()
+
+    def _admit_waiting(self, lane: Lane, now: float, source: str | None) -> None:
+        """Admit those who wait for an awake model, in order, as far as it has room."""
+        for ticket in list(lane.waiting):
+            if lane.limit is not None and len(lane.inside) >= lane.limit:
+                break
+            self._unqueue(ticket)
+            lane.put_inside(ticket, now)
+            ticket.switched_from = source
+            self._effects.append(fx.Admit(ticket))
+
+    def _reject_waiting(self, lane: Lane, error: LlmuxError | None) -> None:
+        if error is None:
+            return
+        for ticket in list(lane.waiting):
+            self._unqueue(ticket)
+            ticket.stage = GONE
+            self._effects.append(fx.Reject(ticket, error))
+
+    def _settle_orders(self, lane: Lane, error: LlmuxError | None) -> None:
+        for number in [one for one, wanted in self.orders.items() if wanted is lane]:
+            del self.orders[number]
+            self._effects.append(fx.SettleOrder(number, error))
+
+    def _forget_wish(self, lane: Lane) -> None:
+        """Forget what the policy wanted of the model, and the alarms of it."""
+        if lane.wish is Wish.DEFERRED:
+            self._effects.append(fx.CancelAlarm(("defer", lane.name)))
+        self._effects.append(fx.CancelAlarm(("ask", lane.name)))
+        lane.wish = Wish.NONE
+
+    def _time_out(self, ticket: Ticket) -> None:
+        if ticket.stage != WAITING:
+            return
+        lane = ticket.lane
+        timeout = lane.settings.request_timeout or 0.0
+        self._unqueue(ticket)
+        ticket.stage = GONE
+        self.dirty = True
+        error = QueueTimeoutError(f"{lane.name} did not become ready within {timeout:g} s")
+        self._effects.append(fx.Reject(ticket, error))
+        self.news.append(n.RequestTimedOut(lane.name, timeout))

@@ -1,0 +1,103 @@
+"""Life and death of backends as the board is told of them: survey at the start, death, recovery."""
+
+from __future__ import annotations
+
+from llmux.core import effects as fx
+from llmux.core import events as ev
+from llmux.core import news as n
+from llmux.core.lane import Lane, Phase
+from llmux.core.places import victims
+from llmux.core.plan import Plan
+from llmux.core.switching import Switching
+
+
+class Life(Switching):
+    """The rules for models whose state changes without a switch."""
+
+    def _survey(self, awake: tuple[str, ...], unclear: tuple[str, ...], now: float) -> None:
+        """Adopt what was found awake, the most recent first; what does not fit has to sleep."""
+        if not self.surveying:
+            return
+        for lane in self.lanes.values():
+            lane.phase = Phase.ASLEEP
+        kept: list[str] = []
+        extra: list[Lane] = [self.lanes[name] for name in unclear]
+        for lane in extra:
+            lane.phase = Phase.DRAINING
+        for name in reversed(awake):
+            lane = self.lanes[name]
+            if victims(name, kept, self.needs, self.capacities):
+                lane.phase = Phase.DRAINING
+                extra.append(lane)
+            else:
+                kept.append(name)
+        for name in reversed(kept):
+            lane = self.lanes[name]
+            lane.phase = Phase.AWAKE
+            lane.activated_at = now
+            lane.loading_until = None
+            self.awake.append(lane)
+            self.news.append(n.Adopted(name))
+            self._admit_waiting(lane, now, None)
+            self._settle_orders(lane, None)
+        self.dirty = True
+        if extra:
+            self._recover(extra, now)
+
+    def _recover(self, lanes: list[Lane], now: float) -> None:
+        """Put models to sleep that should not be awake; whoever is wanted is woken afterwards."""
+        self._number += 1
+        plan = Plan(
+            self._number, lanes[0], None, lanes, prepared=True, started=now, recovering=True
+        )
+        self.plan = plan
+        self._sleep_or_wake(plan, now)
+
+    def _die(self, event: ev.BackendDied, now: float) -> None:
+        """Stop admitting to a backend that is dead or hangs; it is woken when somebody waits."""
+        lane = self.lanes[event.model]
+        if lane.phase is not Phase.AWAKE:
+            return
+        self.awake.remove(lane)
+        self.dirty = True
+        since = lane.activated_at
+        self.news.append(n.BackendDied(lane.name, event.hung, event.error))
+        self.news.append(n.ModelDeactivated(lane.name, 0.0 if since is None else now - since))
+        if lane.fresh:
+            lane.fresh = False
+            self._effects.append(fx.CancelAlarm(("min_active", lane.name)))
+        self._come_loose(lane)
+        if not lane.proven:
+            self._trip(lane, now)
+        lane.proven = False
+        if not event.hung:
+            lane.phase = Phase.ASLEEP
+            self.news.append(n.ModelAsleep(lane.name))
+        elif self.plan is None and not self.closed:
+            self._recover([lane], now)
+        else:
+            self._quarantine(lane, event.error)
+
+    def _recovered(self, lane: Lane, now: float) -> None:
+        """Let a quarantined model that was seen alive serve again."""
+        if lane.phase is not Phase.QUARANTINED:
+            return
+        self._release(lane)
+        self.dirty = True
+        self._serve_on(lane, now)
+
+    def _unstick(self, lane: Lane, now: float) -> None:
+        """Try again what failed: a quarantined model is put to sleep, another may be left."""
+        lane.stuck = False
+        self.dirty = True
+        if lane.phase is not Phase.QUARANTINED or self.closed:
+            return
+        if self.plan is None:
+            self._recover([lane], now)
+        else:
+            self._get_stuck(lane)
+
+    def _fall_due(self, lane: Lane) -> None:
+        if lane.waiting:
+            lane.overdue = True
+            self.dirty = True

@@ -1,0 +1,329 @@
+"""The switch, in the order in which it happens: choose, drain, sleep, wake, settle.
+
+This floor moves only when facts allow; it is told of them by the table in `board`.
+"""
+
+from __future__ import annotations
+
+from llmux.core import effects as fx
+from llmux.core import events as ev
+from llmux.core import news as n
+from llmux.core.health import Health
+from llmux.core.lane import Lane, Phase, Wish
+from llmux.core.places import victims
+from llmux.core.plan import Plan, Stage
+from llmux.core.ticket import GONE
+from llmux.errors import DrainTimeoutError, HookFailedError
+
+
+class Switching(Health):
+    """The rules of one switch."""
+
+    # ---- the switch, in the order in which it happens --------------------------------------
+
+    def _advance(self, now: float) -> None:
+        """Go on as far as the facts allow, then ask for a turn if the policy has to be asked."""
+        while self._step(now):
+            pass
+        if self.stale:
+            self._renew_watches(now)
+        self._hold()
+        if not self.held:
+            for lane in self.awake:
+                if lane.waiting:
+                    self._admit_waiting(lane, now, None)
+        if self.stale:
+            self._renew_watches(now)
+        if self.plan is None and self.dirty and not self.turn_asked and not self.asking:
+            if self.askable():
+                self.turn_asked = True
+                self._effects.append(fx.AskTurn())
+            else:
+                self.dirty = False
+
+    def _step(self, now: float) -> bool:
+        plan = self.plan
+        if plan is None:
+            return self._begin(now)
+        if plan.stage is not Stage.DRAINING:
+            return False
+        if not self._wanted(plan.target):
+            self._abandon(plan, now)
+            return True
+        if not plan.drained:
+            return False
+        self._end_drain(plan, now)
+        return True
+
+    def _wanted(self, lane: Lane) -> bool:
+        return bool(lane.waiting) or lane in self.orders.values() or lane is self.restore
+
+    def _late(self) -> Lane | None:
+        """Return the overdue model whose bound was reached first, if one may go."""
+        late = [lane for lane in self.askable() if lane.overdue]
+        return min(late, key=_due, default=None)
+
+    def _hold(self) -> None:
+        """Hold new requests for the active model back while somebody overdue can be served."""
+        self.held = (
+            self.plan is None
+            and self._late() is not None
+            and not self.quarantined
+            and not any(lane.stuck for lane in self.awake)
+        )
+
+    def _choose(self) -> Lane | None:
+        """Return where to go: who is overdue, an order, else the oldest waiter who may go."""
+        late = self._late()
+        if late is not None:
+            return late
+        for lane in self.orders.values():
+            if lane.phase is Phase.ASLEEP and not lane.resting:
+                return lane
+        if self.asking:
+            return None
+        for lane in self.askable():
+            if lane.wish is Wish.NOW or lane.wish is Wish.MATURED:
+                return lane
+        back = self.restore
+        if back is not None and not self.awake and not self.dirty and not self.askable():
+            return back
+        return None
+
+    def _begin(self, now: float) -> bool:
+        target = None if self.closed or self.surveying else self._choose()
+        if target is None:
+            return False
+        awake = [lane.name for lane in (*self.quarantined, *self.awake)]
+        going = victims(target.name, awake, self.needs, self.capacities)
+        leaving = [self.lanes[name] for name in going]
+        if any(lane.stuck or lane.phase is Phase.QUARANTINED for lane in leaving):
+            return False
+        if any(lane.fresh for lane in leaving) and not target.overdue:
+            return False
+        self._number += 1
+        source = leaving[0] if leaving else None
+        plan = Plan(self._number, target, source, leaving, prepared=source is None, started=now)
+        self.plan = plan
+        self.restore = target if target is self.restore else None
+        self.news.append(n.SwitchStarted(plan.source_name, target.name))
+        for lane in leaving:
+            lane.phase = Phase.DRAINING
+            self.awake.remove(lane)
+        if source is not None:
+            self._effects.append(fx.Prepare(plan.number, source.name, target.name))
+            bound = source.settings.drain_timeout
+            if bound is not None:
+                self._effects.append(fx.SetAlarm(("drain", source.name), bound))
+        return True
+
+    def _abandon(self, plan: Plan, now: float) -> None:
+        self._stop_drain(plan)
+        self.plan = None
+        self.dirty = True
+        self.news.append(n.SwitchAbandoned(plan.source_name, plan.target.name))
+        for lane in plan.leaving:
+            self._serve_on(lane, now)
+
+    def _stop_drain(self, plan: Plan) -> None:
+        if plan.source is None:
+            return
+        if plan.source.settings.drain_timeout is not None:
+            self._effects.append(fx.CancelAlarm(("drain", plan.source.name)))
+        if not plan.prepared:
+            self._effects.append(fx.DropPrepare(plan.number))
+
+    def _cut(self, source: Lane) -> None:
+        """End the drain at its bound: answers that still run are cut and counted out."""
+        plan = self.plan
+        if plan is None or plan.stage is not Stage.DRAINING or source not in plan.leaving:
+            return
+        plan.prepared = plan.cut = True
+        self._effects.append(fx.DropPrepare(plan.number))
+        for lane in plan.leaving:
+            if not lane.settings.drain_before_switch:
+                continue
+            if not lane.settings.cut_drain:
+                plan.cut = False
+                continue
+            bound = lane.settings.drain_timeout or 0.0
+            error = DrainTimeoutError(
+                f"{lane.name} was put to sleep for {plan.target.name}: "
+                f"the answer still ran after {bound:g} s of draining"
+            )
+            for ticket in list(lane.inside):
+                ticket.stage = GONE
+                self._effects.append(fx.Cut(ticket, error))
+            if lane.inside:
+                self.news.append(n.DrainCut(lane.name, len(lane.inside)))
+            lane.inside.clear()
+
+    def _end_drain(self, plan: Plan, now: float) -> None:
+        self._stop_drain(plan)
+        if plan.source is not None:
+            seconds = now - plan.started
+            self.news.append(n.DrainEnded(plan.source.name, plan.target.name, seconds))
+        for lane in plan.leaving:
+            since = lane.activated_at
+            self.news.append(n.ModelDeactivated(lane.name, 0.0 if since is None else now - since))
+        self._sleep_or_wake(plan, now)
+
+    def _sleep_or_wake(self, plan: Plan, now: float) -> None:
+        if plan.leaving:
+            lane = plan.leaving[0]
+            plan.stage = Stage.SLEEPING
+            lane.phase = Phase.SLEEPING
+            lane.proven = False
+            reason = f"make room for {plan.target.name}"
+            if plan.recovering:
+                reason = "recover"
+            self._run(plan, "sleep", lane, reason)
+            return
+        if plan.recovering:
+            self.plan = None
+            self.dirty = True
+            return
+        if self.closed or not self._wanted(plan.target):
+            self.news.append(n.SwitchAbandoned(plan.source_name, plan.target.name))
+            other = None if self.closed else self._next_best()
+            if other is None:
+                self.plan = None
+                self.dirty = True
+                return
+            plan.target = other
+            self.news.append(n.SwitchStarted(plan.source_name, other.name))
+        plan.stage = Stage.WAKING
+        plan.target.phase = Phase.WAKING
+        plan.wake_started = now
+        reason = plan.target.reason or ("requested" if plan.target.waiting else "ordered")
+        self._run(plan, "wake", plan.target, reason)
+
+    def _next_best(self) -> Lane | None:
+        """Return who is woken when the target lost its reason: an order, else the oldest waiter."""
+        for lane in self.orders.values():
+            if lane.phase is Phase.ASLEEP and not lane.resting:
+                return lane
+        waiting = self.askable()
+        return waiting[0] if waiting else None
+
+    def _run(self, plan: Plan, hook: str, lane: Lane, reason: str) -> None:
+        self._number += 1
+        plan.hook = self._number
+        source = None if plan.source is None else plan.source.name
+        self._effects.append(
+            fx.RunHook(plan.hook, hook, lane.name, source, plan.target.name, reason)
+        )
+
+    def _end_hook(self, event: ev.HookEnded, now: float) -> None:
+        plan = self.plan
+        if plan is None or not plan.hook or plan.hook != event.number:
+            return
+        plan.hook = 0
+        lane = plan.leaving[0] if plan.stage is Stage.SLEEPING else plan.target
+        hook = "wake" if plan.stage is Stage.WAKING else "sleep"
+        self.news.append(
+            n.HookEnded(
+                lane.name, hook, event.ok, event.exit_code, event.duration, event.tail, event.error
+            )
+        )
+        if event.ok:
+            self.costs.record_hook(lane.name, hook, event.duration)
+        plan.hook_seconds += event.duration
+        match plan.stage:
+            case Stage.SLEEPING:
+                self._fell_asleep(plan, event, now)
+            case Stage.WAKING if event.ok:
+                self._activate(plan, now)
+            case Stage.WAKING:
+                self._fail(plan, event, now)
+            case _:
+                self._end_cleaning(plan, now)
+
+    def _fell_asleep(self, plan: Plan, event: ev.HookEnded, now: float) -> None:
+        lane = plan.leaving.pop(0)
+        if not event.ok:
+            self.news.append(n.SleepHookFailed(lane.name, plan.target.name, event.error))
+            if event.left != "asleep":
+                self._stay(plan, lane, event, now)
+                return
+        self._release(lane)
+        lane.phase = Phase.ASLEEP
+        self.news.append(n.ModelAsleep(lane.name))
+        self._sleep_or_wake(plan, now)
+
+    def _stay(self, plan: Plan, lane: Lane, event: ev.HookEnded, now: float) -> None:
+        """Give the switch up: the model could not be put to sleep, so nothing wakes in its place.
+
+        One that is alive goes on serving; of one that is neither alive nor asleep nobody knows.
+        """
+        self.plan = None
+        self.dirty = True
+        if not plan.recovering:
+            self.news.append(n.SwitchFailed(plan.target.name, plan.source_name, event.error))
+            self._settle_orders(
+                plan.target,
+                HookFailedError(f"{lane.name} could not be put to sleep: {event.error}"),
+            )
+        if event.left == "awake" and not plan.recovering:
+            self._get_stuck(lane)
+            self._serve_on(lane, now)
+        else:
+            self._quarantine(lane, event.error)
+        for other in plan.leaving:
+            self._serve_on(other, now)
+
+    def _serve_on(self, lane: Lane, now: float) -> None:
+        lane.phase = Phase.AWAKE
+        self.awake.append(lane)
+        self._admit_waiting(lane, now, None)
+        self._settle_orders(lane, None)
+
+    def _activate(self, plan: Plan, now: float) -> None:
+        lane = plan.target
+        source = None if plan.source is None else plan.source.name
+        duration = now - plan.started
+        lane.phase = Phase.AWAKE
+        lane.activated_at = now
+        bound = lane.settings.wake_timeout
+        lane.loading_until = None if bound is None else plan.wake_started + bound
+        self.awake.append(lane)
+        self.plan = None
+        self.restore = None
+        average = self.costs.record(source, lane.name, plan.hook_seconds)
+        self.news.append(n.ModelActivated(lane.name, plan.source_name, duration))
+        self.news.append(n.CostLearned(plan.source_name, lane.name, average))
+        self._effects.append(fx.TellPolicy(source, lane.name, duration))
+        self._admit_waiting(lane, now, plan.source_name)
+        self._settle_orders(lane, None)
+        if lane.settings.min_active > 0:
+            lane.fresh = True
+            self._effects.append(fx.SetAlarm(("min_active", lane.name), lane.settings.min_active))
+        for other in self.lanes.values():
+            if other.wish is Wish.NOW:
+                other.wish = Wish.NONE
+        self.dirty = True
+
+    def _fail(self, plan: Plan, event: ev.HookEnded, now: float) -> None:
+        lane = plan.target
+        self.restore = None if lane is self.restore else plan.source
+        self.news.append(n.SwitchFailed(lane.name, plan.source_name, event.error))
+        error = HookFailedError(f"the wake hook of {lane.name} failed: {event.error}")
+        self._reject_waiting(lane, error)
+        self._settle_orders(lane, error)
+        plan.stage = Stage.CLEANING
+        lane.phase = Phase.SLEEPING
+        self._run(plan, "sleep", lane, "clean up after a failed wake")
+
+    def _end_cleaning(self, plan: Plan, now: float) -> None:
+        lane = plan.target
+        lane.phase = Phase.ASLEEP
+        self.plan = None
+        self.dirty = True
+        self.news.append(n.ModelAsleep(lane.name))
+        self._trip(lane, now)
+        self._reject_waiting(lane, self.refusal(lane, now))
+
+
+def _due(lane: Lane) -> float:
+    oldest = lane.oldest
+    return (0.0 if oldest is None else oldest.arrived) + (lane.settings.max_wait or 0.0)

@@ -1,0 +1,86 @@
+"""What the policy wants, as far as the board has to remember it.
+
+Answers become wishes; a wish never moves anything by itself. This floor refuses to know what a
+switch is.
+"""
+
+from __future__ import annotations
+
+from llmux.core import effects as fx
+from llmux.core.desk import Desk
+from llmux.core.lane import Lane, Phase, Wish
+from llmux.policy.base import Decision, Defer, Skip, SwitchNow
+
+ASK_AGAIN_SECONDS = 5.0
+"""When a policy is asked again at the latest after a Skip that names no time."""
+SHORTEST_ASK = 0.001
+
+
+class Wishes(Desk):
+    """The rules for asking the policy and for what its answers mean."""
+
+    # ---- the policy ----------------------------------------------------------------------
+
+    def askable(self) -> list[Lane]:
+        """Return the inactive models that somebody waits for, oldest waiter first."""
+        found = [
+            (ticket.arrived, lane)
+            for lane in self.lanes.values()
+            if lane.phase is Phase.ASLEEP and not lane.resting and (ticket := lane.oldest)
+        ]
+        found.sort(key=lambda pair: pair[0])
+        return [lane for _, lane in found]
+
+    def _end_turn(self) -> None:
+        self.turn_asked = False
+        if self.plan is not None or self.asking:
+            return
+        self.dirty = False
+        for lane in self.askable():
+            self._number += 1
+            lane.asked = self._number
+            self.asking.add(lane.name)
+            self._effects.append(fx.Consult(lane.name, self._number))
+
+    def _hear(self, asked: Lane, number: int, decision: Decision) -> None:
+        if asked.asked != number or asked.name not in self.asking:
+            return
+        self.asking.discard(asked.name)
+        lane = self.lanes.get(decision.target, asked) if decision.target else asked
+        if lane is not asked and asked.waiting:
+            if asked.wish is Wish.NOW:
+                asked.wish = Wish.NONE
+            self._ask_later(asked, ASK_AGAIN_SECONDS)
+        if not lane.waiting or lane.phase is not Phase.ASLEEP:
+            return
+        lane.reason = decision.reason
+        match decision:
+            case SwitchNow():
+                if lane.wish is Wish.DEFERRED:
+                    self._effects.append(fx.CancelAlarm(("defer", lane.name)))
+                lane.wish = Wish.NOW
+            case Defer(wait):
+                self._defer(lane, wait)
+            case Skip(ask_again):
+                self._forget_wish(lane)
+                self._ask_later(lane, ASK_AGAIN_SECONDS if ask_again is None else ask_again)
+
+    def _defer(self, lane: Lane, wait: object) -> None:
+        if lane.wish is Wish.MATURED:
+            return
+        running = lane.wish is Wish.DEFERRED
+        lane.wish = Wish.DEFERRED
+        if isinstance(wait, int | float):
+            alarm = fx.SetAlarm(("defer", lane.name), max(0.0, wait), keep_earlier=running)
+            self._effects.append(alarm)
+        else:
+            self._effects.append(fx.AwaitDefer(lane.name, wait))  # type: ignore[arg-type]
+
+    def _mature(self, lane: Lane) -> None:
+        if lane.wish is Wish.DEFERRED:
+            # A time and an awaitable may run side by side; the first to end ends both.
+            self._effects.append(fx.CancelAlarm(("defer", lane.name)))
+            lane.wish = Wish.MATURED
+
+    def _ask_later(self, lane: Lane, seconds: float) -> None:
+        self._effects.append(fx.SetAlarm(("ask", lane.name), max(SHORTEST_ASK, seconds)))
