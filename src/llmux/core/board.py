@@ -101,7 +101,8 @@ class Switchboard:
         if stage == INSIDE:
             lane = ticket.lane
             del lane.inside[ticket]
-            self.services.log.append((lane, now - (ticket.admitted or now)))
+            admitted = ticket.admitted
+            self.services.log.append((lane, 0.0 if admitted is None else now - admitted))
             if self.plan is None and not self.waiting_total:
                 if len(self.services.log) >= ARRIVALS_KEPT:
                     self.services.fold()
@@ -205,6 +206,7 @@ class Switchboard:
             self._effects.append(fx.CancelAlarm(("deadline", ticket)))
         if not lane.waiting:
             lane.waiting_sum = 0.0
+            lane.reason = None
             self._forget_wish(lane)
 
     def _admit_waiting(self, lane: Lane, now: float, source: str | None) -> None:
@@ -291,6 +293,8 @@ class Switchboard:
 
     def _mature(self, lane: Lane) -> None:
         if lane.wish is Wish.DEFERRED:
+            # A time and an awaitable may run side by side; the first to end ends both.
+            self._effects.append(fx.CancelAlarm(("defer", lane.name)))
             lane.wish = Wish.MATURED
 
     def _ask_later(self, lane: Lane, seconds: float) -> None:
@@ -386,6 +390,7 @@ class Switchboard:
             self._effects.append(fx.CancelAlarm(("drain", plan.source.name)))
         if not plan.prepared:
             self._effects.append(fx.DropPrepare(plan.number))
+            plan.prepared = True
 
     def _cut(self, source: Lane) -> None:
         """End the drain at its bound: answers that still run are cut and counted out."""
@@ -414,8 +419,8 @@ class Switchboard:
             seconds = now - plan.started
             self.news.append(n.DrainEnded(plan.source.name, plan.target.name, seconds))
         for lane in plan.leaving:
-            active = now - (lane.activated_at or now)
-            self.news.append(n.ModelDeactivated(lane.name, active))
+            since = lane.activated_at
+            self.news.append(n.ModelDeactivated(lane.name, 0.0 if since is None else now - since))
         self._sleep_or_wake(plan, now)
 
     def _sleep_or_wake(self, plan: Plan, now: float) -> None:
@@ -460,7 +465,7 @@ class Switchboard:
 
     def _end_hook(self, event: ev.HookEnded, now: float) -> None:
         plan = self.plan
-        if plan is None or plan.hook != event.number:
+        if plan is None or not plan.hook or plan.hook != event.number:
             return
         plan.hook = 0
         lane = plan.leaving[0] if plan.stage is Stage.SLEEPING else plan.target

@@ -77,7 +77,9 @@ def _view(board: Switchboard, lane: Lane, now: float) -> ModelView:
         weighted_sum_wait=sum_wait,
         urgency=0.0 if oldest is None else now - oldest.arrived,
         in_flight=len(lane.inside),
-        started=tuple(ticket.admitted or now for ticket in lane.inside),
+        started=tuple(
+            now if ticket.admitted is None else ticket.admitted for ticket in lane.inside
+        ),
         service_seconds=lane.service_mean,
         service_samples=lane.service_samples,
         arrivals=tuple(lane.arrival_sums),
