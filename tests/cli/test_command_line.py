@@ -84,7 +84,9 @@ def test_the_version_is_told_without_importing_what_it_does_not_need(tmp_path: P
     assert done.stdout.splitlines()[1] == "[]"
 
 
-@pytest.mark.parametrize("arguments", [["-h"], ["--help"], ["serve", "-h"], ["check", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["-h"], ["--help"], ["serve", "-h"], ["check", "--help"], ["demo", "-h"]]
+)
 def test_help_names_the_options(tmp_path: Path, arguments: list[str]) -> None:
     done = llmux(*arguments, cwd=tmp_path)
     assert done.returncode == 0
@@ -262,6 +264,20 @@ def test_a_full_disk_behind_standard_output_does_not_change_the_exit_code(
             finally:
                 process.kill()
             assert (process.returncode, errors) == (0, "")
+
+
+def test_a_closed_standard_output_does_not_stop_the_gateway(home: Path, free_port: int) -> None:
+    command = f"exec '{sys.executable}' -m llmux -p {free_port} >&-"
+    with subprocess.Popen(
+        ["sh", "-c", command], cwd=home, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            _until_it_listens(free_port, process)
+            process.terminate()
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
+        assert (process.returncode, errors) == (0, "")
 
 
 def _until_it_listens(port: int, process: subprocess.Popen[str]) -> None:

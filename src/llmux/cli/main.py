@@ -27,10 +27,11 @@ VERBS: Final = {
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 2 usage and config, 1 all else."""
     code = 0
+    _fill_standard_descriptors()
     try:
         if sys.argv[1:] in (["--version"], ["-V"]):
             with contextlib.suppress(OSError):
-                sys.stdout.write(f"llmux {__version__}\n")  # faster than click can be imported
+                print(f"llmux {__version__}")  # faster than click can be imported
         else:
             _command()(prog_name="llmux")
     except SystemExit as leaving:
@@ -44,10 +45,20 @@ def _command() -> click.Command:
     return command
 
 
+def _fill_standard_descriptors() -> None:
+    """Open what was closed before we began, or a socket would get its number (libuv aborts)."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+
+
 def _let_go_of_output() -> None:
     """Flush, and give up what a full disk or a closed pipe refuses: it must not change the code."""
     for stream in (sys.stdout, sys.stderr):
         try:
-            stream.flush()
+            if stream is not None:  # None where it was closed before we began
+                stream.flush()
         except (OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -67,6 +67,8 @@ def run(flags: Flags) -> NoReturn:
         if ready:
             raise
         leave(_cannot_listen(config, error), EXIT_FAILED)
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, signal.SIG_IGN)  # it has ended well; one more must not say otherwise
     log.flush()
     sys.exit(code)
 
@@ -101,7 +103,7 @@ def _greet(loaded: Loaded, port: int) -> None:
     log.flush()
     with contextlib.suppress(OSError, ValueError):  # a full log device must not stop the start
         Console(highlight=False).print(banner(config, told, port), soft_wrap=True)
-        sys.stdout.flush()
+        print(end="", flush=True)
 
 
 def _on_a_loop(main: Coroutine[Any, Any, int]) -> int:

@@ -35,6 +35,7 @@ from llmux.simulate.workload import OpenLoop, Workload
 from llmux.testing import run_virtual
 
 _T = TypeVar("_T")
+_MOST_COMPLAINTS = 5
 
 
 class Seconds(click.ParamType[float]):
@@ -247,6 +248,9 @@ def _bar() -> Progress:
 
 
 def _tell(outcomes: Sequence[Outcome], given: Mapping[str, Any]) -> NoReturn:
+    for outcome in outcomes:
+        for complaint in outcome.complaints[:_MOST_COMPLAINTS]:
+            click.echo(f"warning: {complaint}", err=True)
     limit: float | None = given["limit_secs"]
     json_to: TextIO | None = given["json_to"]
     waits_to: TextIO | None = given["waits_to"]

@@ -132,6 +132,7 @@ class Switching(Health):
             self._effects.append(fx.CancelAlarm(("drain", plan.source.name)))
         if not plan.prepared:
             self._effects.append(fx.DropPrepare(plan.number))
+            plan.prepared = True
 
     def _cut(self, source: Lane) -> None:
         """End the drain at its bound: answers that still run are cut and counted out."""

@@ -1,0 +1,371 @@
+"""Keeps the lives of models: wakes them, puts them to sleep for certain, and sees them die.
+
+It is the driver's `Hooks`: beside running a hook it asks the witness what came of it, goes down
+the ladder when a sleep has failed, and writes down how each model stands. Between hooks it takes
+the pulse of those that are awake. It refuses to know requests, queues and plans: what a death or
+a failed sleep means for a switch is the board's to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from llmux.core.news import HookEnded
+from llmux.runtime.findings import AliveFailed, Finding, HookLeftOver, WitnessBlind, WitnessUnfit
+from llmux.runtime.hooks import HookResult, HookRunner
+from llmux.runtime.probes import Probe
+from llmux.runtime.statefile import Leftover, StateFile
+from llmux.runtime.witness import ASK_EVERY, LAST_LOOKS, Pulse, Witness
+
+INTERVAL = 10.0
+"""Seconds between two looks at an awake model."""
+FAILURES = 3
+"""Failed looks in a row that make a hang."""
+
+_log = logging.getLogger("llmux.keeper")
+
+Left = Literal["asleep", "awake", "unclear"]
+"""How a sleep has left its model; `unclear` is neither alive nor provably asleep."""
+Standing = Literal["awake", "asleep", "unclear"]
+"""How a model is found at start; `unclear` may hold the accelerator and has to be put to sleep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a wake or a sleep ended: the hook's own result, and what the witness made of it.
+
+    `duration` is the seconds of the hook alone. After a sleep `left` alone says what became of the
+    model, also where `ok` is False; after a wake it is None.
+    """
+
+    ok: bool
+    exit_code: int | None
+    duration: float
+    tail: str
+    error: str | None
+    left: Left | None = None
+
+
+class Keeper:
+    """Implements `Hooks` over a runner, a witness for each model, and the state file.
+
+    `probes` gives each model's (alive, knock, text of alive). Each finding goes to `listener`.
+    `failures` looks in a row, `interval` seconds apart, make a hang. `on_sleep_failure` is `stop`,
+    or `continue` as in 2.4.0. Used on one loop.
+    """
+
+    def __init__(
+        self,
+        runner: HookRunner,
+        probes: Mapping[str, tuple[Probe | None, Probe, str]],
+        *,
+        state: StateFile | None = None,
+        interval: float = INTERVAL,
+        failures: int = FAILURES,
+        on_sleep_failure: Literal["stop", "continue"] = "stop",
+        listener: Callable[[Finding], None] | None = None,
+    ) -> None:
+        self.runner = runner
+        self.state = state or StateFile(None, runner.registered_models())
+        self._interval = interval
+        self._failures = failures
+        self._on_sleep_failure = on_sleep_failure
+        self._listener = listener
+        self.witnesses = {
+            model: self._witness(model, alive, knock, text)
+            for model, (alive, knock, text) in probes.items()
+        }
+        self._generation = dict.fromkeys(self.witnesses, 0)
+        self._running = dict.fromkeys(self.witnesses, 0)
+        self._failed = dict.fromkeys(self.witnesses, 0)
+        self._looks: dict[str, asyncio.Task[Pulse]] = {}
+        self._may_probe: Callable[[str], bool] = lambda _: True
+        self._on_death: Callable[[str, bool], None] = lambda *_: None
+
+    def __repr__(self) -> str:
+        return f"<Keeper {len(self.witnesses)} models, {len(self._looks)} looks under way>"
+
+    def registered_models(self) -> list[str]:
+        """Return the names of all models, in the config's order."""
+        return self.runner.registered_models()
+
+    def model_port(self, model: str) -> int | None:
+        """Return where the model's backend listens; None for an unknown model."""
+        return self.runner.model_port(model)
+
+    # ---- at start ------------------------------------------------------------------------------
+
+    async def settle(self) -> list[Leftover]:
+        """Wait for the hooks of the last life, or end them; to be called before all else."""
+        known = set(self.registered_models())
+        ends = await self.state.settle(
+            lambda model, hook: self.runner.timeout(model, hook) if model in known else 0.0
+        )
+        for end in ends:
+            self._tell(HookLeftOver(end.model, end.hook, end.end))
+        return ends
+
+    async def survey(self, model: str) -> Standing:
+        """Find out how the model stands before anything was done to it, and write it down."""
+        witness = self.witnesses[model]
+        last = self.state.last_known_awake(model)
+        unsettled = self.state.unsettled()
+        standing: Standing = "unclear"
+        if await witness.adoptable(last):
+            standing = "awake"
+        elif model not in unsettled:
+            # What listens and does not agree may hang or load, unless we know that it sleeps.
+            if last is False or await witness.gone():
+                standing = "asleep"
+        self.state.set_status(model, "unsettled" if standing == "unclear" else standing)
+        return standing
+
+    async def close(self) -> None:
+        """End the looks under way, for the shutdown. Harmless twice."""
+        looks = list(self._looks.values())
+        for look in looks:
+            look.cancel()
+        await asyncio.gather(*looks, return_exceptions=True)
+
+    # ---- hooks ---------------------------------------------------------------------------------
+
+    async def run_wake(
+        self, model: str, *, from_model: str | None, to_model: str | None, reason: str
+    ) -> Outcome:
+        """Run the wake hook, then ask the witness until it agrees, within the wake's bound."""
+        bound = self.runner.timeout(model, "wake")
+        loop = asyncio.get_running_loop()
+        until = None if bound is None else loop.time() + bound
+        with _Busy(self, model):
+            end = await self.runner.run_wake(
+                model, from_model=from_model, to_model=to_model, reason=reason
+            )
+            if not end.ok:
+                return _outcome(end)
+            witness = self.witnesses[model]
+            if not await witness.agrees(until):
+                why = witness.last_error or "it has not answered"
+                limit = "" if bound is None else f" within {bound:g} s"
+                return _outcome(end, ok=False, error=f"woken, but not alive{limit}: {why}")
+            self.state.set_status(model, "awake")
+            return _outcome(end)
+
+    async def run_sleep(
+        self, model: str, *, from_model: str | None, to_model: str | None, reason: str
+    ) -> Outcome:
+        """Run the sleep hook and, should it fail, the ladder: ask, retry, kill.
+
+        The outcome's `left` says how the model came out of it. Results of hooks that are not the
+        outcome's own are told to the listener.
+        """
+
+        async def sleep() -> HookResult:
+            return await self.runner.run_sleep(
+                model, from_model=from_model, to_model=to_model, reason=reason
+            )
+
+        async def kill() -> HookResult:
+            return await self.runner.run_kill(
+                model, from_model=from_model, to_model=to_model, reason=reason
+            )
+
+        with _Busy(self, model):
+            witness = self.witnesses[model]
+            end = await sleep()
+            if not end.ok and self._on_sleep_failure == "continue":
+                return self._left(end, "asleep")
+            gone: bool | None = None
+            if not end.ok:
+                gone = await witness.gone()
+                if not gone:
+                    self._ended(end)
+                    end = await sleep()
+            if end.ok:
+                await witness.after_sleep()
+                return self._left(end, "asleep")
+            return self._left(end, "asleep" if gone else await self._last_resort(model, kill))
+
+    async def _last_resort(self, model: str, kill: Callable[[], Awaitable[HookResult]]) -> Left:
+        """Find out how two failed sleeps have left the model, and kill it where that is possible.
+
+        A kill hook's exit code 0 is believed unless the witness clearly says otherwise.
+        """
+        witness = self.witnesses[model]
+        gone = await witness.gone()
+        killed = False
+        if not gone and self.runner.has(model, "kill"):
+            self._ended(end := await kill())
+            killed = end.ok
+            gone = await witness.gone()
+        # A process needs a moment to die, and a moment's silence is not yet a hang.
+        for _ in range(LAST_LOOKS - 1):
+            if gone or (gone is False and not killed):
+                break
+            await asyncio.sleep(ASK_EVERY)
+            gone = await witness.gone()
+        if gone or (gone is None and killed):
+            return "asleep"
+        if gone is False:
+            return "awake"
+        if await witness.pulse(refused=True) is Pulse.CLOSED:
+            witness.found_blind("it agreed three times while the port refused")
+            return "asleep"
+        return "unclear"
+
+    def _left(self, end: HookResult, left: Left) -> Outcome:
+        self.state.set_status(end.model, "unsettled" if left == "unclear" else left)
+        error = end.error
+        if error is not None and left == "asleep" and self._on_sleep_failure == "stop":
+            error = f"{error}; but nothing of it is left, so it counts as asleep"
+        return _outcome(end, error=error, left=left)
+
+    # ---- the pulse -----------------------------------------------------------------------------
+
+    def on_death(self, told: Callable[[str, bool], None], may_probe: Callable[[str], bool]) -> None:
+        """Say who hears of deaths, as (model, hung), and when a model may be looked at.
+
+        `may_probe(model)`: it is awake, and no hook of its place runs or is about to.
+        """
+        self._on_death = told
+        self._may_probe = may_probe
+
+    async def watch(self, model: str) -> None:
+        """Look at the model every interval while it may be looked at; runs until cancelled."""
+        while True:
+            await asyncio.sleep(self._interval)
+            if not self._allowed(model):
+                self._failed[model] = 0
+                continue
+            try:
+                await self._shared_look(model)
+            except Exception:
+                _log.exception("a look at %s failed", model)
+
+    async def suspect(self, model: str) -> Pulse:
+        """Look now, because a connect was refused after the model had finished loading.
+
+        Callers at the same time share one look, but never one that began before they asked.
+        """
+        if not self._allowed(model):
+            return Pulse.UNSURE
+        if model in self._looks:
+            pulse = await asyncio.shield(self._looks[model])
+            if pulse is Pulse.DEAD or not self._allowed(model):
+                return pulse
+        return await self._shared_look(model, refused=True)
+
+    def _allowed(self, model: str) -> bool:
+        return self._running[model] == 0 and self._may_probe(model)
+
+    async def _shared_look(self, model: str, *, refused: bool = False) -> Pulse:
+        look = self._looks.get(model)
+        if look is None:
+            look = asyncio.create_task(self._look(model, refused), name=f"look at {model}")
+            self._looks[model] = look
+            look.add_done_callback(lambda _: self._looks.pop(model, None))
+        return await asyncio.shield(look)
+
+    async def _look(self, model: str, refused: bool) -> Pulse:
+        """Take the pulse and report a death, unless a hook has begun meanwhile."""
+        witness, generation = self.witnesses[model], self._generation[model]
+        pulse = await witness.pulse(refused=refused)
+        for _ in range(self._failures - 1):
+            if pulse is not Pulse.CLOSED:
+                break
+            await asyncio.sleep(ASK_EVERY)
+            pulse = await witness.pulse(refused=refused)
+        if generation != self._generation[model] or not self._allowed(model):
+            return Pulse.UNSURE
+        if pulse is Pulse.CLOSED:
+            witness.found_blind("it went on agreeing while the port refused")
+            pulse = Pulse.DEAD
+        if pulse is Pulse.ALIVE:
+            self._failed[model] = 0
+        if pulse in (Pulse.DEAD, Pulse.HUNG):
+            # Requests may ask many times a second: only looks of the period count for a hang.
+            self._failed[model] += not refused
+            self._tell(AliveFailed(model, witness.last_error or pulse.value))
+            if pulse is Pulse.DEAD or self._failed[model] >= self._failures:
+                self._died(model, hung=pulse is Pulse.HUNG)
+        return pulse
+
+    def _died(self, model: str, *, hung: bool) -> None:
+        self._failed[model] = 0
+        self.state.set_status(model, "unsettled" if hung else "asleep")
+        try:
+            self._on_death(model, hung)
+        except Exception:
+            _log.exception("who hears of deaths failed at that of %s", model)
+
+    # ---- telling -------------------------------------------------------------------------------
+
+    def _witness(self, model: str, alive: Probe | None, knock: Probe, text: str) -> Witness:
+        traits = self.state.traits(model, text)
+        return Witness(
+            alive,
+            knock,
+            traits=traits,
+            on_unfit=lambda why: self._tell(WitnessUnfit(model, why)),
+            on_blind=lambda _: self._tell(WitnessBlind(model)),
+            on_learned=lambda: self.state.set_traits(model, text, traits),
+        )
+
+    def _ended(self, end: HookResult) -> None:
+        self._tell(
+            HookEnded(
+                end.model,
+                end.hook,
+                end.ok,
+                end.exit_code,
+                end.duration,
+                end.tail,
+                end.error or "",
+            )
+        )
+
+    def _tell(self, finding: Finding) -> None:
+        if self._listener is None:
+            return
+        try:
+            self._listener(finding)
+        except Exception:
+            _log.exception("a listener failed at %r", finding)
+
+    def _began(self, model: str) -> None:
+        self._generation[model] += 1
+        self._running[model] += 1
+        self._failed[model] = 0
+
+    def _over(self, model: str) -> None:
+        self._running[model] -= 1
+
+
+class _Busy:
+    """While it lasts a hook of the model runs: no look begins, and none from before reports."""
+
+    def __init__(self, keeper: Keeper, model: str) -> None:
+        self._keeper = keeper
+        self._model = model
+
+    def __enter__(self) -> None:
+        self._keeper._began(self._model)
+
+    def __exit__(self, *_: object) -> None:
+        self._keeper._over(self._model)
+
+
+def _outcome(
+    end: HookResult, *, ok: bool | None = None, error: str | None = None, left: Left | None = None
+) -> Outcome:
+    return Outcome(
+        end.ok if ok is None else ok,
+        end.exit_code,
+        end.duration,
+        end.tail,
+        error or end.error,
+        left,
+    )
