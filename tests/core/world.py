@@ -249,6 +249,7 @@ class World:
             others = {one: does for one, does in self.engines.items() if does != "asleep"}
             assert not others, f"I1: {model} is woken beside {others}"
             wanted = model in self.waiting.values() or model in self.orders.values()
+            wanted = wanted or self.board.lanes[model] is self.board.restore
             assert wanted, f"I6: {model} is woken for nobody"
             assert not self.closed, "a wake after the gateway closed"
             self.engines[model] = "waking"

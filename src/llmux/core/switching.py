@@ -86,7 +86,7 @@ class Switching(Health):
             if lane.wish is Wish.NOW or lane.wish is Wish.MATURED:
                 return lane
         back = self.restore
-        if back is not None and not self.awake and not self.dirty and not self.askable():
+        if back is not None and not self.awake and not self.askable():
             return back
         return None
 
@@ -139,8 +139,10 @@ class Switching(Health):
         plan = self.plan
         if plan is None or plan.stage is not Stage.DRAINING or source not in plan.leaving:
             return
-        plan.prepared = plan.cut = True
-        self._effects.append(fx.DropPrepare(plan.number))
+        plan.cut = True
+        if not plan.prepared:
+            plan.prepared = True
+            self._effects.append(fx.DropPrepare(plan.number))
         for lane in plan.leaving:
             if not lane.settings.drain_before_switch:
                 continue
