@@ -178,6 +178,8 @@ def test_a_tag_that_could_mean_code_is_refused() -> None:
     ("name", "why"),
     [
         ('"a\\u0007b"', "a control character, found `a\\x07b`"),
+        ('"\\u001b[2J"', "a control character, found `\\x1b[2J`"),
+        ('"a\\u009bm"', "a control character, found `a\\x9bm`"),
         ('"a\\ud800"', "half of a surrogate pair, found `a\\ud800`"),
         ('" "', "a model needs a name"),
     ],

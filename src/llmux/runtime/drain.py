@@ -16,7 +16,6 @@ class Drain:
         self._target = target
         self._world = world
         self._waiters: list[asyncio.Future[None]] = []
-        self._over = False
 
     @property
     def from_model(self) -> str | None:
@@ -45,15 +44,10 @@ class Drain:
         self._waiters.append(waiter)
         await waiter
 
-    def look(self) -> bool:
-        """Wake those who wait if the drain is done; True when nobody needs it any more."""
+    def look(self) -> None:
+        """Wake those who wait if the drain is done."""
         if not self._lane.inside:
             for waiter in self._waiters:
                 if not waiter.done():
                     waiter.set_result(None)
             self._waiters.clear()
-        return self._over
-
-    def close(self) -> None:
-        """Say that `prepare_switch` is over."""
-        self._over = True

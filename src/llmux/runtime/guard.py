@@ -33,6 +33,18 @@ SLOW_IN_A_ROW: Final = 3
 """After so many slow calls in a row the policy is replaced by FIFO."""
 
 
+_FAULTS = (Exception, asyncio.CancelledError)
+"""What user code may raise; awaiting something that was cancelled raises no Exception."""
+
+
+def cancelled_from_outside(error: BaseException) -> bool:
+    """Say whether this is a cancellation of the running task, not one that it stumbled over."""
+    task = asyncio.current_task()
+    return (
+        isinstance(error, asyncio.CancelledError) and task is not None and bool(task.cancelling())
+    )
+
+
 class PolicyGuard:
     """Asks a policy and never lets it hurt; complaints go to `report(policy, error)`."""
 
@@ -62,7 +74,7 @@ class PolicyGuard:
         began = self._stopwatch()
         try:
             answer = self.policy.on_pending_request(context)
-        except Exception as error:
+        except _FAULTS as error:
             return self._fifo(f"on_pending_request raised {error!r}")
         self._time(self._stopwatch() - began)
         if inspect.isawaitable(answer):
@@ -75,25 +87,28 @@ class PolicyGuard:
                 return self._check(await answer)
         except TimeoutError:
             return self._fifo(f"on_pending_request did not answer within {self._deadline:g} s")
-        except Exception as error:
+        except _FAULTS as error:
+            if cancelled_from_outside(error):
+                raise
             return self._fifo(f"on_pending_request raised {error!r}")
 
     def _check(self, answer: object) -> Decision:
         if not isinstance(answer, SwitchNow | Defer | Skip):
             return self._fifo(f"on_pending_request returned {answer!r}, which is no decision")
-        if answer.target is not None and answer.target not in self._models:
-            return self._fifo(f"on_pending_request named an unknown model: {answer.target!r}")
-        seconds = (
-            answer.wait
-            if isinstance(answer, Defer) and isinstance(answer.wait, int | float)
-            else answer.ask_again
-            if isinstance(answer, Skip)
-            else None
-        )
-        if seconds is not None and not 0 <= seconds < LONGEST_SECONDS:
+        target: object = answer.target
+        reason: object = answer.reason
+        wait: object = answer.wait if isinstance(answer, Defer) else None
+        seconds: object = answer.ask_again if isinstance(answer, Skip) else wait
+        if target is not None and not (isinstance(target, str) and target in self._models):
+            return self._fifo(f"on_pending_request named an unknown model: {target!r}")
+        if reason is not None and not isinstance(reason, str):
+            return self._fifo(f"on_pending_request returned {answer!r}: the reason is no text")
+        if inspect.isawaitable(wait) or (isinstance(answer, Skip) and seconds is None):
+            return answer
+        if isinstance(answer, Defer | Skip) and not (
+            isinstance(seconds, int | float) and 0 <= seconds < LONGEST_SECONDS
+        ):
             return self._fifo(f"on_pending_request returned {answer!r}: no such time")
-        if isinstance(answer, Defer) and seconds is None and not inspect.isawaitable(answer.wait):
-            return self._fifo(f"on_pending_request returned {answer!r}: nothing to wait for")
         return answer
 
     def _fifo(self, complaint: str) -> Decision:
@@ -114,24 +129,42 @@ class PolicyGuard:
         """Run `prepare_switch`; what it raises is reported and the switch goes on."""
         try:
             await self.policy.prepare_switch(context)
-        except Exception as error:
+        except _FAULTS as error:
+            if cancelled_from_outside(error):
+                raise
             self._report(self.name, f"prepare_switch raised {error!r}")
+
+    async def wait(self, until: Awaitable[object]) -> None:
+        """Await what a Defer waits for; that it fails is reported, and it counts as over.
+
+        A future stays the policy's own: that nobody waits for it here any more does not cancel it.
+        """
+        try:
+            await (asyncio.shield(until) if asyncio.isfuture(until) else until)
+        except _FAULTS as error:
+            if cancelled_from_outside(error):
+                raise
+            self._report(self.name, f"what a Defer waited for raised {error!r}")
 
     def completed(self, source: str | None, target: str, duration: float) -> None:
         """Tell the policy of a switch that succeeded."""
         try:
             self.policy.on_switch_complete(source, target, duration)
-        except Exception as error:
+        except _FAULTS as error:
             self._report(self.name, f"on_switch_complete raised {error!r}")
 
     def interval(self) -> float | None:
         """Return the scheduler's interval in seconds, None for no scheduler."""
         try:
             seconds = self.policy.scheduler_interval()
-            return None if seconds is None else max(0.001, float(seconds))
-        except Exception as error:
+            if seconds is None:
+                return None
+            if 0 < float(seconds) < LONGEST_SECONDS:
+                return max(0.001, float(seconds))
+            self._report(self.name, f"scheduler_interval returned {seconds!r}: no such time")
+        except _FAULTS as error:
             self._report(self.name, f"scheduler_interval raised {error!r}")
-            return None
+        return None
 
     async def tick(self, context: ScheduleContext) -> str | None:
         """Return the model that the scheduler wants active, None for no wish."""
@@ -142,10 +175,12 @@ class PolicyGuard:
         except TimeoutError:
             self._report(self.name, f"schedule_tick did not answer within {self._deadline:g} s")
             return None
-        except Exception as error:
+        except _FAULTS as error:
+            if cancelled_from_outside(error):
+                raise
             self._report(self.name, f"schedule_tick raised {error!r}")
             return None
-        if target is not None and target not in self._models:
-            self._report(self.name, f"schedule_tick named an unknown model: {target!r}")
-            return None
-        return target
+        if target is None or (isinstance(target, str) and target in self._models):
+            return target
+        self._report(self.name, f"schedule_tick named an unknown model: {target!r}")
+        return None

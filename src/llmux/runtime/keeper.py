@@ -117,10 +117,9 @@ class Keeper:
         standing: Standing = "unclear"
         if await witness.adoptable(last):
             standing = "awake"
-        elif model not in unsettled:
-            # What listens and does not agree may hang or load, unless we know that it sleeps.
-            if last is False or await witness.gone():
-                standing = "asleep"
+        # What listens and does not agree may hang or load, unless we know that it sleeps.
+        elif model not in unsettled and (last is False or await witness.gone()):
+            standing = "asleep"
         self.state.set_status(model, "unsettled" if standing == "unclear" else standing)
         return standing
 

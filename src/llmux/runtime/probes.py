@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 from urllib.parse import quote
 
 from llmux.runtime.hooks import HookRunner
@@ -53,7 +54,7 @@ class Look:
         return self.answer is Answer.AGREES
 
 
-Probe = Callable[[], Awaitable[Look]]
+Probe = Callable[[], Coroutine[Any, Any, Look]]
 """Takes one look; never raises but for a cancellation."""
 
 AGREES = Look(Answer.AGREES)

@@ -32,7 +32,7 @@ from llmux.core.view import (
 from llmux.errors import LlmuxError
 from llmux.policy.base import Decision, Snapshot, SwitchPolicy
 from llmux.runtime.drain import Drain
-from llmux.runtime.guard import PolicyGuard
+from llmux.runtime.guard import PolicyGuard, cancelled_from_outside
 from llmux.runtime.hookable import Hooks
 
 logger = logging.getLogger("llmux.switcher")
@@ -73,7 +73,7 @@ class ModelSwitcher:
         self._defers: dict[str, asyncio.Task[None]] = {}
         self._prepares: dict[int, asyncio.Task[None]] = {}
         self._hook_tasks: set[asyncio.Task[None]] = set()
-        self._drains: list[Drain] = []
+        self._drains: dict[int, Drain] = {}
         self._orders: dict[int, asyncio.Future[None]] = {}
         self._order_number = 0
         self._world: Snapshot | None = None
@@ -93,7 +93,7 @@ class ModelSwitcher:
         board = self.board
         now = self._now()
         if board.enter(ticket, now):
-            if board.dirty and not self._busy:
+            if board.dirty:
                 self.tell(ev.Looked())
             return True
         error = board.refusal(ticket.lane, now)
@@ -247,13 +247,13 @@ class ModelSwitcher:
     async def stop(self) -> None:
         """Close, end running hooks with their process groups, and forget every timer and task."""
         self.close()
+        while tasks := list(self._tasks):  # one that ends may still order another
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         for handle in self._alarms.values():
             handle.cancel()
         self._alarms.clear()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     # ---- facts in, effects out ---------------------------------------------------------------
 
@@ -271,15 +271,16 @@ class ModelSwitcher:
                     self._execute(effect)
                 if self.board.news:
                     self._publish(self.board.take_news())
-                if self._drains:
-                    self._drains = [drain for drain in self._drains if not drain.look()]
+                for drain in self._drains.values():
+                    drain.look()
         finally:
             self._busy = False
 
     def _execute(self, effect: fx.Effect) -> None:  # noqa: PLR0912 -- one branch an effect
         match effect:
             case fx.Admit(ticket):
-                self._call(ticket.on_admitted)
+                if ticket.stage == INSIDE:  # an owner told before it may have made it leave
+                    self._call(ticket.on_admitted)
             case fx.Reject(ticket, error):
                 self._call(ticket.on_rejected, error)
             case fx.Cut(ticket, error):
@@ -354,17 +355,20 @@ class ModelSwitcher:
 
     def _prepare(self, number: int, source: str, target: str) -> None:
         drain = Drain(self.board.lanes[source], target, snapshot(self.board, self._now()))
-        self._drains.append(drain)
+        self._drains[number] = drain
 
         async def run() -> None:
-            try:
-                await self._guard.prepare(drain)
-            finally:
-                drain.close()
-                self._prepares.pop(number, None)
+            await self._guard.prepare(drain)
             self.tell(ev.PrepareEnded(number))
 
-        self._prepares[number] = self._spawn(run())
+        def over(task: asyncio.Task[None]) -> None:
+            # Not in a `finally` of run(): a task that is cancelled before its first step has none.
+            del task
+            self._drains.pop(number, None)
+            self._prepares.pop(number, None)
+
+        self._prepares[number] = task = self._spawn(run())
+        task.add_done_callback(over)
 
     # ---- alarms --------------------------------------------------------------------------------
 
@@ -393,22 +397,18 @@ class ModelSwitcher:
                 task.cancel()
 
     def _await_defer(self, model: str, until: Awaitable[object]) -> None:
-        if model in self._defers or ("defer", model) in self._alarms:
+        if model in self._defers:  # a new Defer does not prolong one that runs
             if inspect.iscoroutine(until):
                 until.close()
             return
 
         async def run() -> None:
-            try:
-                await until
-            except Exception as error:
-                self._complain(self._guard.name, f"what a Defer waited for raised {error!r}")
+            await self._guard.wait(until)
             if self._defers.get(model) is task:
                 del self._defers[model]
                 self.tell(ev.DeferEnded(model))
 
-        task = self._spawn(run())
-        self._defers[model] = task
+        self._defers[model] = task = self._spawn(run())
 
     # ---- hooks and orders ------------------------------------------------------------------------
 
@@ -419,7 +419,9 @@ class ModelSwitcher:
             end = await run(
                 order.model, from_model=order.source, to_model=order.target, reason=order.reason
             )
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if cancelled_from_outside(error):
+                raise
             logger.exception("the runner of the %s hook of %s failed", order.hook, order.model)
             self.tell(ev.HookEnded(order.number, False, self._now() - began, repr(error)))
             return

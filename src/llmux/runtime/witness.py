@@ -184,7 +184,8 @@ class Witness:
         if alive is None or self.traits.blind:
             if refuses:
                 return True
-            return False if port.agrees and not self.traits.port_stays_open else None
+            clear = port.agrees and not self.traits.port_stays_open
+            return False if clear and (alive is None or alive.agrees) else None
         if alive.agrees:
             return None if refuses else False
         # A server that stays up while its model sleeps has shown that its no can be believed.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from llmux.core.lane import LaneSettings
-from llmux.core.news import ModelActivated, News
+from llmux.core.news import ModelActivated, News, PolicyFault
 from llmux.errors import LlmuxError, PolicyError
 from llmux.policy.base import SwitchPolicy
 from llmux.runtime.switcher import ModelSwitcher
@@ -95,6 +95,7 @@ async def drive(
         run.hooks.spells,
         run.switches,
         run.hooks.reasons,
+        list(run.complaints),
     )
 
 
@@ -110,6 +111,7 @@ class _Run:
         self.seats: list[Seat] = []
         self.ends: dict[int, float] = {}
         self.switches = 0
+        self.complaints: dict[str, None] = {}
         self.hooks = _DiceHooks(list(settings), hooks)
         self._loop = asyncio.get_running_loop()
         self._source = workload.start()
@@ -148,6 +150,8 @@ class _Run:
         self._lively = self._loop.time()
         if isinstance(news, ModelActivated):
             self.switches += 1
+        elif isinstance(news, PolicyFault):
+            self.complaints[f"{news.policy}: {news.error}"] = None
 
     def _issue(self, job: Job) -> None:
         seat = Seat(self._switcher.board.lane(job.model), job, len(self.seats))

@@ -24,12 +24,15 @@ from llmux.core.ticket import Ticket
 from llmux.core.view import policy_context, snapshot
 from llmux.errors import PolicyError
 from llmux.policy.base import Snapshot, SwitchPolicy
+from llmux.runtime.guard import PolicyGuard
 from llmux.simulate.hooks import HookTimes
 from llmux.simulate.outcome import Outcome, Row
 from llmux.simulate.workload import Job, Workload
 
 PATIENCE = 1e6
 """Virtual seconds without an arrival, an answer or a hook after which a simulation is given up."""
+
+_NOT_THE_DRAIN = "its prepare_switch awaits something other than the drain"
 
 Progress = Callable[[int], None]
 """Told now and then how many requests are over."""
@@ -126,13 +129,16 @@ def simulate(
     settings. Raises NeedsLoopError where the policy needs a loop, and PolicyError where it starves
     somebody for good.
     """
+    name = name or type(policy).__name__
     if policy.scheduler_interval() is not None:
-        raise NeedsLoopError(f"{type(policy).__name__} needs a loop: it has a background scheduler")
+        raise NeedsLoopError(f"{name} needs a loop: it has a background scheduler")
+    if inspect.iscoroutinefunction(policy.on_pending_request):
+        raise NeedsLoopError(f"{name} needs a loop: its on_pending_request is async")
     given = settings or {model: lane_settings(model, policy) for model in workload.models}
     engine = _Engine(workload, policy, hooks, given, progress)
     engine.run()
     return Outcome(
-        name or type(policy).__name__, engine.rows(), engine.hooks, engine.switches, engine.reasons
+        name, engine.rows(), engine.hooks, engine.switches, engine.reasons, list(engine.complaints)
     )
 
 
@@ -149,7 +155,10 @@ class _Engine:
         self.hooks: list[tuple[float, float]] = []
         self.switches = 0
         self.reasons: list[tuple[float, str, str]] = []
+        self.complaints: dict[str, None] = {}
+        """What the policy did wrong, each once; the gateway reads it as FIFO, and so do we."""
         self._policy = policy
+        self._guard = PolicyGuard(policy, settings, self._complain, stopwatch=float)
         self._dice = hooks.start()
         self._source = workload.start()
         self._progress = progress
@@ -315,7 +324,7 @@ class _Engine:
         self._at(self._now, _What.PREPARE, None)
 
     def _tell_policy(self, effect: fx.TellPolicy) -> None:
-        self._policy.on_switch_complete(effect.source, effect.target, effect.duration)
+        self._guard.completed(effect.source, effect.target, effect.duration)
 
     def _refuse_await(self, effect: fx.AwaitDefer) -> None:
         del effect
@@ -325,11 +334,11 @@ class _Engine:
         if self._world is None:
             self._world = snapshot(self.board, self._now)
         context = policy_context(self.board, self._world, self.board.lanes[effect.model])
-        answer = self._policy.on_pending_request(context)
+        answer = self._guard.decide(context)
         if inspect.isawaitable(answer):
             if inspect.iscoroutine(answer):
                 answer.close()
-            raise self._needs_loop("its on_pending_request is async")
+            raise self._needs_loop("its on_pending_request answers later")
         self._facts.append(ev.PolicyAnswered(effect.model, effect.number, answer))
 
     def _go_on(self) -> None:
@@ -338,20 +347,28 @@ class _Engine:
             return
         number, coroutine = self._prepare
         try:
-            waits_for = coroutine.send(None)
+            if isinstance(coroutine.send(None), _Empty):
+                return
         except StopIteration:
-            self._prepare = None
-            self._tell(ev.PrepareEnded(number))
-            return
-        if not isinstance(waits_for, _Empty):
+            pass
+        except Exception as error:
+            if isinstance(error, RuntimeError) and "event loop" in str(error):
+                raise self._needs_loop(_NOT_THE_DRAIN) from error
+            self._complain(self._guard.name, f"prepare_switch raised {error!r}")
+        else:
             self._drop_prepare()
-            raise self._needs_loop("its prepare_switch awaits something other than the drain")
+            raise self._needs_loop(_NOT_THE_DRAIN)
+        self._prepare = None
+        self._tell(ev.PrepareEnded(number))
 
     def _drop_prepare(self, effect: fx.DropPrepare | None = None) -> None:
         del effect
         if self._prepare is not None:
             self._prepare[1].close()
             self._prepare = None
+
+    def _complain(self, policy: str, error: str) -> None:
+        self.complaints[f"{policy}: {error}"] = None
 
     def _needs_loop(self, why: str) -> NeedsLoopError:
         return NeedsLoopError(f"{type(self._policy).__name__} needs a loop: {why}")

@@ -38,6 +38,8 @@ class Outcome:
     """Successful wakes, cold starts included."""
     reasons: Sequence[tuple[float, str, str]] = ()
     """When, to which model, and why each switch was made."""
+    complaints: Sequence[str] = ()
+    """What the policy did wrong, each once; such a decision was read as FIFO."""
 
     @property
     def span(self) -> tuple[float, float]:

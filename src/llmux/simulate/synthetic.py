@@ -149,6 +149,8 @@ def workload(spelled: str, seed: int = 0) -> Workload:
             raise ConfigError(
                 f"--workload {spelled}: {part!r} is not NAME=NUMBER with a number above 0"
             )
+        if kind == "closed" and key not in ("think", "service", "cv") and number % 1:
+            raise ConfigError(f"--workload {spelled}: {part!r} is not a whole number of users")
         (settings if key in settings else models)[key] = number
     if not models:
         raise ConfigError(

@@ -1,0 +1,79 @@
+"""How each kind of client wants to hear of an error.
+
+An OpenAI client reads `error` as an object, an Anthropic client wants `type: error` around it and
+Ollama's wants a text; the path tells them apart. This file refuses to know which errors exist:
+it asks an error for its status, its code and its sentence.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import msgspec
+
+from llmux.errors import LlmuxError
+
+_ANTHROPIC_TYPES: Final = {
+    400: "invalid_request_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    431: "invalid_request_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+_LONGEST_RETRY_AFTER: Final = 60.0
+"""openai-python ignores a longer `Retry-After` altogether."""
+
+
+def _is_anthropic(path: bytes) -> bool:
+    return path == b"/v1/messages" or path.startswith(b"/v1/messages/")
+
+
+def _anthropic(error: LlmuxError) -> bytes:
+    kind = _ANTHROPIC_TYPES.get(error.status, "api_error")
+    return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": error.message}})
+
+
+def _openai(error: LlmuxError) -> bytes:
+    return msgspec.json.encode(
+        {
+            "error": {
+                "message": error.message,
+                "type": "llmux_error",
+                "param": None,
+                "code": error.code,
+            }
+        }
+    )
+
+
+def error_body(path: bytes, error: LlmuxError) -> bytes:
+    """Write the error as the clients of this path (without query) read it, as JSON."""
+    if _is_anthropic(path):
+        return _anthropic(error)
+    if path.startswith(b"/api/"):
+        return msgspec.json.encode({"error": error.message})
+    return _openai(error)
+
+
+def error_frame(path: bytes, error: LlmuxError) -> bytes:
+    """Write the error as the last event of a stream of server-sent events."""
+    if _is_anthropic(path):
+        return b"event: error\ndata: " + _anthropic(error) + b"\n\n"
+    return b"data: " + _openai(error) + b"\n\n"
+
+
+def error_fields(error: LlmuxError) -> bytes:
+    """Write the header lines that tell machines whether and when to ask again."""
+    lines = [b"x-llmux-error: 1\r\n"]
+    if error.retryable is False:
+        lines.append(b"x-should-retry: false\r\n")
+    if error.retry_after is not None:
+        seconds = max(1.0, min(error.retry_after, _LONGEST_RETRY_AFTER))
+        lines.append(b"retry-after: %d\r\n" % math.ceil(seconds))
+        lines.append(b"retry-after-ms: %d\r\n" % math.ceil(seconds * 1000))
+    return b"".join(lines)

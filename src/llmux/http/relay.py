@@ -1,0 +1,401 @@
+"""One request's way: find its model, enter the gate, ask the backend, copy the answer, leave.
+
+Nothing here awaits: each step is called by the socket that has something to say. Whatever way a
+request ends, its ticket is given back once, by `_leave`. This file refuses to know how bytes are
+parsed and how models are switched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from llmux.errors import BackendUnreachableError, LlmuxError, NotRegisteredError
+from llmux.http import dialects, wire
+from llmux.http.look import model_in
+from llmux.http.request import Request
+from llmux.http.upstream import EMPTY, LENGTH, UNTIL_CLOSE, Unchunking, Upstream
+
+if TYPE_CHECKING:
+    from llmux.http.backend import Backend
+    from llmux.http.front import Front
+    from llmux.http.gate import Ticket
+
+_FIRST_RETRY: Final = 0.1
+_LONGEST_RETRY: Final = 0.5
+"""Seconds between two tries at a backend that is still loading."""
+_LARGE: Final = 65536
+"""Bytes above which a body is sent by itself rather than copied behind its head."""
+_OK: Final = wire.status_line(200)
+
+
+def unknown_model(model: str | None) -> NotRegisteredError:
+    """Say that there is no such model; a client's text comes back escaped and cut."""
+    if model is None:
+        return NotRegisteredError(
+            "Model not found: the request has no JSON body with a text field `model`."
+        )
+    shown = ascii(model if len(model) <= 100 else model[:100] + "...")
+    return NotRegisteredError(f"Model {shown} not found: GET /v1/models lists those that are here.")
+
+
+class Exchange:
+    """A request that is being answered, from its last byte in to its last byte out."""
+
+    __slots__ = (
+        "_arrived",
+        "_backend",
+        "_dial",
+        "_front",
+        "_over",
+        "_request",
+        "_retried",
+        "_retry",
+        "_retry_after",
+        "_started",
+        "_stream",
+        "_ticket",
+        "_tunnel",
+        "_upstream",
+        "head_only",
+        "keep_alive",
+        "on_data",
+    )
+
+    def __init__(self, front: Front, request: Request) -> None:
+        self._front = front
+        self._request = request
+        self.on_data = front.write
+        """Takes bytes for the client; the upstream calls it for each piece of an answer."""
+        self.head_only = request.method == b"HEAD"
+        self.keep_alive = request.keep_alive
+        self._backend: Backend | None = None
+        self._ticket: Ticket | None = None
+        self._upstream: Upstream | None = None
+        self._dial: asyncio.Task[None] | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        self._retry_after = _FIRST_RETRY
+        self._retried = False
+        self._started = False
+        self._stream = False
+        self._tunnel = False
+        self._over = False
+        self._arrived = 0.0
+
+    # The way in.
+
+    def start(self) -> None:
+        """Find the model and enter the gate; the answer may be complete when this returns."""
+        front = self._front
+        gateway = front.gateway
+        body = self._request.body
+        model = model_in(body) if body else None
+        backend = None if model is None else gateway.backends.get(model)
+        if backend is None or model is None:
+            self._arrived = gateway.loop.time()
+            self._fail(unknown_model(model))
+            return
+        self._backend = backend
+        gate = gateway.gate
+        try:
+            ticket = self._ticket = gate.ticket(model)
+            self._arrived = ticket.arrived
+            ticket.on_admitted = self._on_admitted
+            ticket.on_rejected = self._on_rejected
+            ticket.on_cut = self.cut
+            admitted = gate.enter(ticket)
+        except LlmuxError as error:
+            self._arrived = self._arrived or gateway.loop.time()
+            self._fail(error)
+            return
+        if admitted:
+            backend.meter.waited(0.0)
+            self._send()
+
+    def _on_admitted(self) -> None:
+        if self._over or self._backend is None:
+            return
+        self._backend.meter.waited(self._front.gateway.loop.time() - self._arrived)
+        self._send()
+
+    def _on_rejected(self, error: LlmuxError) -> None:
+        if self._over or self._backend is None:
+            return
+        self._backend.meter.waited(self._front.gateway.loop.time() - self._arrived)
+        self._fail(error)
+
+    # To the backend.
+
+    def _send(self) -> None:
+        """Ask the backend over an idle connection, or over a new one."""
+        backend = self._backend
+        self._retry = None
+        if self._over or backend is None:
+            return
+        upstream = None if self._request.old else backend.take()
+        if upstream is None:
+            self._connect()
+        else:
+            self._ask(upstream)
+
+    def _connect(self) -> None:
+        assert self._backend is not None
+        kind = Unchunking if self._request.old else Upstream
+        self._dial = self._backend.dial(kind, self._on_dialled)
+
+    def _on_dialled(self, made: Upstream | OSError) -> None:
+        self._dial = None
+        if isinstance(made, Upstream):
+            if self._over:
+                made.close()
+            else:
+                self._ask(made)
+        elif not self._over and not (
+            isinstance(made, (ConnectionRefusedError, ConnectionResetError))
+            and self._again_while_loading()
+        ):
+            what = (
+                "did not take a connection in time"
+                if isinstance(made, TimeoutError)
+                else ("does not take connections")
+            )
+            self._fail(BackendUnreachableError(f"The model's backend {what}."))
+
+    def _ask(self, upstream: Upstream) -> None:
+        request = self._request
+        backend = upstream.backend
+        body = request.body
+        self._upstream = upstream
+        upgrade = max_forwards = b""
+        if request.upgrade is not None:
+            upgrade = b"connection: upgrade\r\nupgrade: %b\r\n" % request.upgrade
+        if request.max_forwards is not None:
+            max_forwards = b"max-forwards: %d\r\n" % (request.max_forwards - 1)
+        tail = b"%b%bcontent-length: %d\r\nvia: 1.1 llmux\r\nx-request-id: %b\r\n\r\n" % (
+            upgrade,
+            max_forwards,
+            len(body),
+            request.request_id,
+        )
+        head = (request.method, b" ", request.target, backend.host_line, *request.fields, tail)
+        if len(body) <= _LARGE:
+            upstream.send(self, b"".join((*head, body)), b"")
+        else:
+            upstream.send(self, b"".join(head), body)
+        if self._front.paused:
+            upstream.pause()
+
+    def _again_while_loading(self) -> bool:
+        """Ask again soon, if the backend may still be loading after its wake."""
+        ticket = self._ticket
+        gateway = self._front.gateway
+        if ticket is None or ticket.proven or gateway.gate.loading(ticket) <= 0.0:
+            return False
+        self._upstream = None
+        self._retry = gateway.loop.call_later(self._retry_after, self._send)
+        self._retry_after = min(self._retry_after * 1.5, _LONGEST_RETRY)
+        return True
+
+    # From the backend.
+
+    def on_interim(self, upstream: Upstream) -> None:
+        """Forward a 1xx, except a second 100 and any to HTTP/1.0."""
+        request = self._request
+        if request.old or (upstream.status == 100 and request.continued):
+            return
+        head = (wire.status_line(upstream.status, upstream.reason), *upstream.fields, wire.CRLF)
+        self.on_data(b"".join(head))
+
+    def on_head(self, upstream: Upstream) -> bytes | None:
+        """Turn the backend's head into ours, unless it says that it is still loading."""
+        status = upstream.status
+        gateway = self._front.gateway
+        ticket = self._ticket
+        if ticket is None or self._backend is None:
+            upstream.close()
+            return None
+        if not ticket.proven:
+            if status == 503:
+                if self._again_while_loading():
+                    upstream.close()
+                    return None
+            else:
+                gateway.gate.answered(ticket)
+        self._backend.meter.answered(status, gateway.loop.time() - self._arrived)
+        self._started = True
+        self._request.body = b""
+        return self._head(upstream)
+
+    def _head(self, upstream: Upstream) -> bytes:
+        """Write the head for the client: our version, our connection, the backend's fields."""
+        request = self._request
+        gateway = self._front.gateway
+        status = upstream.status
+        reason = upstream.reason
+        parts = [
+            _OK if status == 200 and reason == b"OK" else wire.status_line(status, reason),
+            *upstream.fields,
+            self._framing(upstream),
+        ]
+        if not upstream.has_date:
+            parts.append(b"date: %b\r\n" % gateway.date())
+        if not upstream.has_id:
+            parts.append(b"x-request-id: %b\r\n" % request.request_id)
+        if gateway.stopping:
+            self.keep_alive = False
+        if not self.keep_alive:
+            parts.append(b"connection: close\r\n")
+        elif request.old:
+            parts.append(b"connection: keep-alive\r\n")
+        parts.append(wire.CRLF)
+        return b"".join(parts)
+
+    def _framing(self, upstream: Upstream) -> bytes:
+        """Say how the client will find the end of the body."""
+        framing = upstream.framing
+        if framing == LENGTH or (
+            framing == EMPTY and upstream.length >= 0 and upstream.status != 204
+        ):
+            return b"content-length: %d\r\n" % upstream.length
+        if framing == EMPTY:
+            return b""
+        self._stream = upstream.content_type[:17].lower() == b"text/event-stream"
+        if self._request.old:
+            self.keep_alive = False
+            return b""
+        upstream.wrap = framing == UNTIL_CLOSE
+        return b"transfer-encoding: chunked\r\n"
+
+    def on_switch(self, upstream: Upstream, rest: bytes) -> None:
+        """Open the tunnel that the client asked for; from now on bytes flow raw both ways."""
+        request = self._request
+        if request.upgrade is None or upstream.upgrade is None or self._backend is None:
+            upstream.close()
+            self._fail(
+                BackendUnreachableError("The model's backend left HTTP without being asked.")
+            )
+            return
+        ticket, gateway = self._ticket, self._front.gateway
+        if ticket is not None and not ticket.proven:
+            gateway.gate.answered(ticket)
+        self._backend.meter.answered(101, gateway.loop.time() - self._arrived)
+        self._started = self._tunnel = True
+        self.keep_alive = False
+        head = (
+            wire.status_line(101),
+            *upstream.fields,
+            b"connection: upgrade\r\nupgrade: %b\r\n\r\n" % upstream.upgrade,
+            rest,
+        )
+        self.on_data(b"".join(head))
+        self._front.open_tunnel(self)
+
+    def on_end(self) -> None:
+        """Close the books: the last byte of the answer is written."""
+        self._upstream = None
+        self._finish()
+
+    def on_broken(self, upstream: Upstream, reason: str) -> None:
+        """Ask once more if nothing can have been processed, else say or show that it broke."""
+        self._upstream = None
+        if self._over:
+            return
+        if self._started:
+            self._break_off()
+        elif upstream.reused and upstream.silent and not self._retried:
+            self._retried = True
+            self._connect()
+        else:
+            self._fail(BackendUnreachableError(f"The model's backend failed: {reason}."))
+
+    def on_writable(self, writable: bool) -> None:
+        """Pass a tunnel's back-pressure on to the client."""
+        self._front.hold(not writable)
+
+    # From the client.
+
+    def from_client(self, data: bytes) -> None:
+        """Take raw bytes of a tunnel."""
+        if self._upstream is not None:
+            self._upstream.write(data)
+
+    def on_client_writable(self, writable: bool) -> None:
+        """Pass the client's back-pressure on to the backend."""
+        if self._upstream is not None:
+            if writable:
+                self._upstream.resume()
+            else:
+                self._upstream.pause()
+
+    def abandon(self) -> None:
+        """Hear that the client is gone: leave at once, and cut the backend."""
+        if self._over:
+            return
+        self._over = True
+        upstream = self._upstream
+        if self._tunnel and upstream is not None:
+            upstream.finish()
+            self._upstream = None
+        self._leave()
+
+    # The ways out.
+
+    def cut(self, error: LlmuxError) -> None:
+        """End the answer now: with an error, an error event, or a broken connection."""
+        if self._over:
+            return
+        upstream = self._upstream
+        if not self._started:
+            self._fail(error)
+        elif (
+            self._stream
+            and not self._request.old
+            and upstream is not None
+            and upstream.at_event_boundary()
+        ):
+            frame = dialects.error_frame(self._request.path, error)
+            self.on_data(b"%x\r\n%b\r\n%b" % (len(frame), frame, wire.LAST_CHUNK))
+            self.keep_alive = False
+            self._finish()
+        else:
+            self._break_off()
+
+    def _fail(self, error: LlmuxError) -> None:
+        gateway = self._front.gateway
+        meter = gateway.unknown if self._backend is None else self._backend.meter
+        meter.answered(error.status, gateway.loop.time() - self._arrived)
+        if gateway.stopping:
+            self.keep_alive = False
+        self._front.write_error(self._request, error, self.keep_alive)
+        self._finish()
+
+    def _break_off(self) -> None:
+        """Show the client that its answer is not complete."""
+        upstream = self._upstream
+        unframed = self._request.old and (upstream is None or upstream.framing != LENGTH)
+        self._over = True
+        self._leave()
+        self._front.break_off(reset=unframed)
+
+    def _finish(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._leave()
+        self._front.done(self.keep_alive)
+
+    def _leave(self) -> None:
+        """Give everything back: timer, dial, connection, ticket."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if self._dial is not None:
+            self._dial.cancel()
+            self._dial = None
+        if self._upstream is not None:
+            self._upstream.close()
+            self._upstream = None
+        ticket = self._ticket
+        if ticket is not None:
+            self._ticket = None
+            self._front.gateway.gate.leave(ticket)

@@ -1,0 +1,344 @@
+"""Reading requests from a client's bytes, as strictly as RFC 9110 and 9112 ask.
+
+llhttp does the parsing; here stand the rules that it leaves to its host, the bounds, and what of
+a head is worth keeping. One `RequestReader` lives as long as its connection and queues whole
+requests. It refuses to know sockets, models and answers; what cannot be read becomes a `Request`
+that carries its error, so that answers keep their order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from typing import Final
+
+import httptools
+
+from llmux.errors import (
+    BadRequestError,
+    BodyTooLargeError,
+    HeadersTooLargeError,
+    LlmuxError,
+)
+from llmux.http import wire
+from llmux.http.limits import Limits
+
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+_COMMON: Final = frozenset((b"keep-alive", b"close", b"upgrade"))
+_OVERHEAD: Final = 20
+"""Bytes of a request line besides its target, roughly."""
+
+
+class Request:
+    """One request, read to its end; `error` says that it could not be."""
+
+    __slots__ = (
+        "body",
+        "continued",
+        "error",
+        "fields",
+        "keep_alive",
+        "max_forwards",
+        "method",
+        "old",
+        "path",
+        "request_id",
+        "target",
+        "upgrade",
+    )
+
+    def __init__(self) -> None:
+        self.method = b""
+        self.target = b""
+        """In origin form, to the byte as it came."""
+        self.path = b""
+        """The target without its query."""
+        self.fields: list[bytes] = []
+        """What may be forwarded, flat: name, ": ", value, CRLF and so on."""
+        self.body = b""
+        self.old = False
+        """The client speaks HTTP/1.0."""
+        self.keep_alive = False
+        self.continued = False
+        """It was told `100 Continue`."""
+        self.upgrade: bytes | None = None
+        self.max_forwards: int | None = None
+        self.request_id = b""
+        self.error: LlmuxError | None = None
+
+
+class RequestReader:
+    """Turns a connection's bytes into `queue`, a line of whole requests."""
+
+    __slots__ = (
+        "_bounds",
+        "_bytes_in_feed",
+        "_chunks",
+        "_connection",
+        "_dropped",
+        "_expect",
+        "_head_bytes",
+        "_host",
+        "_hosts",
+        "_length",
+        "_parser",
+        "_received",
+        "_request",
+        "_te",
+        "broken",
+        "expecting",
+        "held",
+        "in_body",
+        "in_head",
+        "queue",
+        "queued_bytes",
+    )
+
+    def __init__(self, limits: Limits) -> None:
+        self._bounds = limits
+        self._parser = httptools.HttpRequestParser(self)
+        self.queue: deque[Request] = deque()
+        self.queued_bytes = 0
+        """Bytes of the bodies in `queue`."""
+        self.broken = False
+        """Nothing more can be read here: the last request in the queue says why."""
+        self.expecting = False
+        """The client waits for `100 Continue` before it sends its body."""
+        self.held: bytes | None = None
+        """After a request to upgrade: what came behind it, in a protocol not yet known."""
+        self.in_head = False
+        self.in_body = False
+        self._head_bytes = 0
+        self._bytes_in_feed = 0
+        self._start()
+
+    def _start(self) -> None:
+        self._request = Request()
+        self._host = b""
+        self._hosts = 0
+        self._te = 0
+        self._connection: bytes | None = None
+        self._expect: bytes | None = None
+        self._length = 0
+        self._dropped = 0
+        self._received = 0
+        self._chunks: list[bytes] | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the client; whole requests, and errors as requests, join the queue."""
+        if self.held is not None:
+            self.held += data
+            return
+        if self.broken:
+            return
+        began_before = self.in_head
+        self._bytes_in_feed = self._head_bytes + len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self.held = data[upgrade.args[0] :]
+        except httptools.HttpParserCallbackError as wrapped:
+            cause = wrapped.__context__
+            if not isinstance(cause, LlmuxError):
+                raise
+            self.refuse(cause)
+        except httptools.HttpParserError as error:
+            self.refuse(BadRequestError(f"The request cannot be read as HTTP: {error}."))
+        if not self.in_head:
+            self._head_bytes = 0
+            return
+        self._head_bytes = self._bytes_in_feed if began_before else self._measure()
+        bound = self._bounds.max_header_bytes
+        if bound is not None and self._head_bytes > bound:
+            self.refuse(self._head_too_large())
+
+    def release(self) -> None:
+        """Read on as HTTP after an upgrade that did not come about."""
+        held, self.held = self.held, None
+        if held:
+            self.feed(held)
+
+    def tell_continue(self) -> None:
+        """Note that the client was told to send its body."""
+        self.expecting = False
+        self._request.continued = True
+
+    def refuse(self, error: LlmuxError) -> None:
+        """Queue an error in place of what is being read; nothing more is read after it."""
+        self.broken = True
+        self.in_head = self.in_body = self.expecting = False
+        request = self._request
+        request.error = error
+        request.keep_alive = False
+        request.path = request.path or request.target.partition(b"?")[0]
+        request.request_id = request.request_id or wire.new_request_id()
+        self.queue.append(request)
+        self._start()
+
+    # What llhttp calls.
+
+    def on_message_begin(self) -> None:
+        """Hear that the first byte of a request is there."""
+        self.in_head = True
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the target."""
+        self._request.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take one field; those of trailers are dropped."""
+        if self.in_body:
+            return
+        key = name.lower()
+        if key in _SPECIAL:
+            self._dropped += len(name) + len(value) + 4
+            self._take_special(key, name, value)
+        else:
+            self._request.fields += (name, b": ", value, b"\r\n")
+
+    def _take_special(self, key: bytes, name: bytes, value: bytes) -> None:
+        if key == b"host":
+            self._hosts += 1
+            self._host = value
+        elif key == b"content-length":
+            self._length = int(value)
+        elif key == b"x-request-id":
+            if not self._request.request_id and wire.is_request_id(value):
+                self._request.request_id = value
+        elif key == b"connection":
+            old = self._connection
+            self._connection = value if old is None else old + b"," + value
+        elif key == b"transfer-encoding":
+            self._te += 1
+            if value.strip(b" \t").lower() != b"chunked" or self._te > 1:
+                raise BadRequestError("The only Transfer-Encoding read here is `chunked`.")
+        elif key == b"expect":
+            self._expect = value.lower()
+        elif key == b"upgrade":
+            self._request.upgrade = value
+        elif key == b"max-forwards":
+            if value.isdigit() and self._parser.get_method() in (b"OPTIONS", b"TRACE"):
+                self._request.max_forwards = int(value[:9])
+            else:
+                self._request.fields += (name, b": ", value, b"\r\n")
+
+    def on_headers_complete(self) -> None:
+        """Judge the head; raises the error that its request will be answered with."""
+        request = self._request
+        self.in_head = False
+        self.in_body = True
+        parser = self._parser
+        request.method = parser.get_method()
+        bound = self._bounds.max_header_bytes
+        if bound is not None and self._bytes_in_feed > bound and self._measure() > bound:
+            raise self._head_too_large()
+        self._judge_version(parser.get_http_version())
+        if self._hosts != 1:
+            if self._hosts or not request.old:
+                raise BadRequestError("A request names exactly one Host.")
+        elif not wire.is_host(self._host):
+            raise BadRequestError("The Host is not well formed.")
+        self._judge_target(request)
+        if self._connection is not None:
+            self._judge_connection(request, self._connection)
+        if request.upgrade is not None and (
+            self._connection is None
+            or request.old
+            or b"upgrade" not in wire.tokens(self._connection)
+            or request.upgrade.lower().startswith(b"h2c")
+        ):
+            request.upgrade = None
+        if not request.request_id:
+            request.request_id = wire.new_request_id()
+        most = self._bounds.max_body_bytes
+        if most is not None and self._length > most:
+            raise self._body_too_large()
+        if self._expect is not None and not request.old:
+            if self._expect != b"100-continue":
+                raise BadRequestError("The only expectation met here is `100-continue`.")
+            self.expecting = self._length > 0 or self._te > 0
+
+    def on_body(self, data: bytes) -> None:
+        """Take a piece of the body."""
+        self._received += len(data)
+        most = self._bounds.max_body_bytes
+        if most is not None and self._received > most:
+            raise self._body_too_large()
+        if self._chunks is not None:
+            self._chunks.append(data)
+        elif self._request.body:
+            self._chunks = [self._request.body, data]
+        else:
+            self._request.body = data
+
+    def on_message_complete(self) -> None:
+        """Queue the request and be ready for the next."""
+        request = self._request
+        self.in_body = self.expecting = False
+        if self._chunks is not None:
+            request.body = b"".join(self._chunks)
+        self.queued_bytes += len(request.body)
+        self.queue.append(request)
+        self._start()
+
+    # Rules.
+
+    def _judge_version(self, version: str) -> None:
+        request = self._request
+        if version == "1.1":
+            request.keep_alive = True
+        elif version == "1.0":
+            request.old = True
+            if self._te:
+                raise BadRequestError("HTTP/1.0 has no Transfer-Encoding.")
+        else:
+            raise BadRequestError("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+
+    def _judge_target(self, request: Request) -> None:
+        target = request.target
+        if not target.startswith(b"/"):
+            absolute = _ABSOLUTE.fullmatch(target)
+            if absolute is not None and wire.is_host(absolute[1]):
+                target = absolute[2]
+                if not target.startswith(b"/"):
+                    target = b"*" if request.method == b"OPTIONS" and not target else b"/" + target
+                request.target = target
+            elif target != b"*" or request.method != b"OPTIONS":
+                raise BadRequestError("The target is neither a path nor an http URL.")
+        if b"#" in target:
+            raise BadRequestError("A target has no fragment.")
+        request.path = target.partition(b"?")[0] if b"?" in target else target
+
+    @staticmethod
+    def _judge_connection(request: Request, connection: bytes) -> None:
+        named = wire.tokens(connection)
+        if b"close" in named:
+            request.keep_alive = False
+        elif request.old and b"keep-alive" in named:
+            request.keep_alive = True
+        others = {name for name in named if name not in _COMMON}
+        if others:
+            request.fields = wire.without(request.fields, others)
+
+    def _measure(self) -> int:
+        request = self._request
+        return _OVERHEAD + len(request.target) + self._dropped + sum(map(len, request.fields))
+
+    def _head_too_large(self) -> HeadersTooLargeError:
+        return HeadersTooLargeError(
+            f"The head of the request is larger than {self._bounds.max_header_bytes} bytes."
+        )
+
+    def _body_too_large(self) -> BodyTooLargeError:
+        return BodyTooLargeError(
+            f"The body of the request is larger than {self._bounds.max_body_bytes} bytes."
+        )
+
+
+_SPECIAL: Final = wire.HOP_BY_HOP | {
+    b"content-length",
+    b"expect",
+    b"host",
+    b"max-forwards",
+    b"x-request-id",
+}

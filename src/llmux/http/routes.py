@@ -1,0 +1,128 @@
+"""The gateway's own paths, one table: they never wake a model and never wait for one.
+
+The seam for more lies in `Routes.find`: what it claims is answered here, all else is relayed. It
+refuses to know connections; a handler turns a request into an `Answer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import unquote
+
+import msgspec
+
+from llmux.errors import MethodNotAllowedError
+from llmux.http.gate import Gate
+from llmux.http.relay import unknown_model
+from llmux.http.request import Request
+
+JSON: Final = b"application/json"
+_MODELS: Final = b"/v1/models"
+_READING: Final = frozenset((b"GET", b"HEAD"))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a handler answers; `fields` are further header lines, each with its CRLF."""
+
+    status: int
+    body: bytes
+    content_type: bytes = JSON
+    fields: bytes = b""
+
+
+Handler = Callable[[Request], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """The table of own paths; `stopping` says whether the gateway is going down."""
+
+    gate: Gate
+    render_metrics: Callable[[], bytes]
+    metrics_type: bytes
+    stopping: Callable[[], bool]
+    _table: dict[bytes, Handler] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._table.update(
+            {
+                b"/": self._root,
+                _MODELS: self._models,
+                b"/metrics": self._metrics,
+                b"/health": self._health,
+                b"/healthz": self._health,
+                b"/livez": self._health,
+                b"/ready": self._ready,
+                b"/readyz": self._ready,
+            }
+        )
+
+    def find(self, path: bytes) -> Handler | None:
+        """Give the handler of an own path, None for a path that is relayed."""
+        handler = self._table.get(path)
+        if handler is None and path.startswith(b"/v1/models/"):
+            return self._model
+        return handler
+
+    def answer(self, handler: Handler, request: Request) -> Answer:
+        """Run a handler; a method that only reads is needed, else 405 is raised."""
+        if request.method == b"OPTIONS":
+            return Answer(204, b"", fields=b"allow: GET, HEAD, OPTIONS\r\n")
+        if request.method not in _READING:
+            raise MethodNotAllowedError("This path of the gateway's own is only read: GET or HEAD.")
+        return handler(request)
+
+    def _root(self, request: Request) -> Answer:
+        del request
+        return _json(
+            {
+                "name": "llmux",
+                "about": "many models take turns behind one OpenAI-compatible address",
+                "models": "/v1/models",
+                "metrics": "/metrics",
+                "health": "/health",
+                "ready": "/ready",
+            }
+        )
+
+    def _models(self, request: Request) -> Answer:
+        del request
+        names = sorted(self.gate.registered_models())
+        return _json({"object": "list", "data": [self._entry(name) for name in names]})
+
+    def _model(self, request: Request) -> Answer:
+        raw = request.path[len(_MODELS) + 1 :]
+        name = unquote(raw.decode("utf-8", "replace"))
+        if not self.gate.is_registered(name):
+            raise unknown_model(name)
+        return _json(self._entry(name))
+
+    def _entry(self, name: str) -> dict[str, object]:
+        return {
+            "id": name,
+            "object": "model",
+            "created": 0,
+            "owned_by": "llmux",
+            "status": {"value": self.gate.model_status(name)},
+        }
+
+    def _metrics(self, request: Request) -> Answer:
+        del request
+        return Answer(200, self.render_metrics(), self.metrics_type)
+
+    def _health(self, request: Request) -> Answer:
+        del request
+        return _json({"status": "ok"})
+
+    def _ready(self, request: Request) -> Answer:
+        del request
+        if self.stopping():
+            return _json({"status": "stopping"}, 503)
+        return _json({"status": "ready"})
+
+
+def _json(value: object, status: int = 200) -> Answer:
+    return Answer(status, msgspec.json.encode(value))

@@ -1,0 +1,145 @@
+"""The data plane as a whole: it listens, and holds what all its connections share.
+
+Timers are one sweep over all connections. This file refuses to know what a request is: `front`
+reads them and `relay` answers them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from llmux.errors import DrainingError
+from llmux.http import wire
+from llmux.http.backend import Backend
+from llmux.http.front import Front
+from llmux.http.gate import Gate, Meter
+from llmux.http.limits import Limits
+from llmux.http.routes import Routes
+
+_CUT_SECONDS: Final = 0.5
+"""How long the last words of cut answers may take to go out."""
+
+
+class Gateway:
+    """The data plane: give it a gate and the backends' ports, start it, stop it.
+
+    `meter_for("")` counts what names no known model. Must be made inside a running loop's thread;
+    the loop is the one that `start` runs on.
+    """
+
+    def __init__(  # noqa: PLR0917  (the parts of a gateway, each once)
+        self,
+        gate: Gate,
+        backends: Mapping[str, int],
+        limits: Limits,
+        meter_for: Callable[[str], Meter],
+        render_metrics: Callable[[], bytes],
+        metrics_type: bytes = b"text/plain; version=0.0.4; charset=utf-8",
+    ) -> None:
+        self.gate = gate
+        self.limits = limits
+        self.stopping = False
+        self.fronts: set[Front] = set()
+        self.backends: dict[str, Backend] = {}
+        self.unknown = meter_for("")
+        self.routes = Routes(gate, render_metrics, metrics_type, lambda: self.stopping)
+        self.loop: asyncio.AbstractEventLoop
+        self._ports = dict(backends)
+        self._meter_for = meter_for
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._swept = 0.0
+        self._date = b""
+        self._empty: asyncio.Event | None = None
+
+    @property
+    def connections(self) -> int:
+        """Clients' connections that are open now."""
+        return len(self.fronts)
+
+    def date(self) -> bytes:
+        """The value for `Date`, at most a second old."""
+        return self._date
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; gives the port, which is a free one where 0 was asked. OSError if taken."""
+        loop = self.loop = asyncio.get_running_loop()
+        for model, backend_port in self._ports.items():
+            self.backends[model] = Backend(
+                loop, model, backend_port, self.limits, self._meter_for(model), self._last_sweep
+            )
+        self._sweep()
+        backlog = 1024 if type(loop).__module__.startswith("uvloop") else 128
+        try:
+            self._server = await loop.create_server(
+                lambda: Front(self), host, port, backlog=backlog
+            )
+        except BaseException:
+            self._cancel_sweep()
+            raise
+        bound: int = self._server.sockets[0].getsockname()[1]
+        return bound
+
+    def flush(self, model: str) -> None:
+        """Close the idle connections to a model that goes to sleep."""
+        backend = self.backends.get(model)
+        if backend is not None:
+            backend.flush()
+
+    def stop_accepting(self) -> None:
+        """Take no new connection, close the idle ones, and each other one after its answer."""
+        self.stopping = True
+        if self._server is not None:
+            self._server.close()
+        for front in list(self.fronts):
+            front.close_if_idle()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Give running answers `grace_seconds`, then cut them; at the end nothing is open."""
+        self.stop_accepting()
+        if not await self._drained(grace_seconds):
+            for front in list(self.fronts):
+                front.cut(DrainingError("The gateway is shutting down."))
+            if not await self._drained(_CUT_SECONDS):
+                for front in list(self.fronts):
+                    front.abort()
+                await self._drained(_CUT_SECONDS)
+        for backend in self.backends.values():
+            await backend.shut()
+        self._cancel_sweep()
+
+    async def _drained(self, seconds: float) -> bool:
+        if self.fronts:
+            self._empty = asyncio.Event()
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._empty.wait()
+            except TimeoutError:
+                return False
+        return True
+
+    def forget(self, front: Front) -> None:
+        """Drop a connection that is closed."""
+        self.fronts.discard(front)
+        if self._empty is not None and not self.fronts:
+            self._empty.set()
+
+    def _last_sweep(self) -> float:
+        return self._swept
+
+    def _sweep(self) -> None:
+        """Look once over all connections; the only timer that clients have."""
+        now = self._swept = self.loop.time()
+        self._date = wire.http_date()
+        self._sweeper = self.loop.call_later(self.limits.sweep_interval(), self._sweep)
+        for front in list(self.fronts):
+            front.sweep(now)
+        for backend in self.backends.values():
+            backend.expire(now)
+
+    def _cancel_sweep(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
