@@ -58,9 +58,10 @@ class House:
     policy: SwitchPolicy = field(default_factory=FifoPolicy)
     failing: set[tuple[str, str]] = field(default_factory=set)
     settings: Mapping[str, LaneSettings] | None = None
+    kind: type[FakeHooks] = FakeHooks
 
     def __post_init__(self) -> None:
-        self.hooks = FakeHooks(self.models, self.failing)
+        self.hooks = self.kind(self.models, self.failing)
         self.news: list[News] = []
         self.switcher = ModelSwitcher(
             self.hooks, self.policy, settings=self.settings, listeners=[self.news.append]
