@@ -154,6 +154,38 @@ class QuarantineEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class AliveFailed:
+    """A look at a model that is awake has failed; one is not yet a death."""
+
+    model: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessUnfit:
+    """The model's `alive` is not believed, a connect to its port stands in."""
+
+    model: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessBlind:
+    """The model's `alive` cannot tell awake from asleep."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class HookLeftOver:
+    """A hook of an earlier life of the gateway was waited for or ended; `end` says which."""
+
+    model: str
+    hook: str
+    end: str
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyFault:
     """A policy raised, dawdled or named an unknown model, and was read as FIFO."""
 
@@ -179,5 +211,9 @@ News = (
     | BreakerOpened
     | Quarantined
     | QuarantineEnded
+    | AliveFailed
+    | WitnessUnfit
+    | WitnessBlind
+    | HookLeftOver
     | PolicyFault
 )

@@ -12,6 +12,7 @@ import sys
 from typing import Final
 
 from llmux.core import news as told
+from llmux.telemetry.health import Line, health_line
 from llmux.telemetry.lines import ConsoleLines, JsonLines, LineHandler
 
 _log = logging.getLogger("llmux")
@@ -67,10 +68,7 @@ class LogNews:
             _log.log(level, "%s", message, extra={"event": event, "fields": fields})
 
 
-_Line = tuple[int, str, str, dict[str, object]]
-
-
-def _line(news: told.News) -> _Line:
+def _line(news: told.News) -> Line:
     match news:
         case told.HookEnded():
             line = _hook(news)
@@ -104,11 +102,11 @@ def _line(news: told.News) -> _Line:
             text = f"the policy {policy} failed, first come first served decides: {error}"
             line = logging.WARNING, "policy_fault", text, fields
         case _:
-            line = _quiet(news)
+            line = health_line(news) or _quiet(news)
     return line
 
 
-def _hook(news: told.HookEnded) -> _Line:
+def _hook(news: told.HookEnded) -> Line:
     fields: dict[str, object] = {"model": news.model, "hook": news.hook}
     if news.ok:
         fields["duration_secs"] = news.duration
@@ -124,7 +122,7 @@ def _hook(news: told.HookEnded) -> _Line:
     return logging.WARNING, "hook_failed", text, fields
 
 
-def _quiet(news: told.News) -> _Line:
+def _quiet(news: told.News) -> Line:
     """Tell what only somebody who looks for a fault wants to read; and when a model stopped."""
     match news:
         case told.ModelDeactivated(model, seconds):

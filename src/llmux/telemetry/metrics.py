@@ -145,6 +145,9 @@ class Metrics(Collector):
         pairs = [(model, hook) for model in self._models for hook in ("wake", "sleep")]
         self._hook_seconds = {pair: Tally(SWITCH_BUCKETS) for pair in pairs}
         self._hook_failures = dict.fromkeys(pairs, 0)
+        self._deaths = {(one, kind): 0 for one in self._models for kind in ("dead", "hung")}
+        self._breakers = dict.fromkeys(self._models, 0)
+        self._quarantined: set[str] = set()
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -180,12 +183,28 @@ class Metrics(Collector):
             run = (self._label(news.model), news.hook)
             _tally(self._hook_seconds, run, SWITCH_BUCKETS).add(news.duration)
             self._hook_failures[run] = self._hook_failures.get(run, 0) + (not news.ok)
+        else:
+            self._count_health(news)
+
+    def _count_health(self, news: told.News) -> None:
+        match news:
+            case told.BackendDied(model, hung) if model in self._breakers:
+                self._deaths[model, "hung" if hung else "dead"] += 1
+            case told.BreakerOpened(model) if model in self._breakers:
+                self._breakers[model] += 1
+            case told.Quarantined(model):
+                self._quarantined.add(model)
+            case told.QuarantineEnded(model):
+                self._quarantined.discard(model)
+            case _:
+                pass
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family of metrics as it is now; for prometheus_client."""
         yield from self._about_switches()
         yield from self._about_requests()
         yield from self._about_hooks()
+        yield from self._about_health()
         build = GaugeMetricFamily(
             "llmux_build_info",
             "Always 1; the labels say which llmux runs on which Python",
@@ -278,6 +297,28 @@ class Metrics(Collector):
         for (model, hook), count in self._hook_failures.items():
             failures.add_metric([_text(model), hook], count)
         yield failures
+
+    def _about_health(self) -> Iterator[Metric]:
+        deaths = CounterMetricFamily(
+            "llmux_backend_deaths", "Backends that died or hung", labels=["model", "kind"]
+        )
+        for (model, kind), count in self._deaths.items():
+            deaths.add_metric([_text(model), kind], count)
+        yield deaths
+        opened = CounterMetricFamily(
+            "llmux_breaker_opened", "Times that a model was left alone", labels=["model"]
+        )
+        for model, count in self._breakers.items():
+            opened.add_metric([_text(model)], count)
+        yield opened
+        quarantined = GaugeMetricFamily(
+            "llmux_model_quarantined",
+            "Whether a model is neither alive nor provably asleep",
+            labels=["model"],
+        )
+        for model in self._models:
+            quarantined.add_metric([_text(model)], float(model in self._quarantined))
+        yield quarantined
 
     def _count_switch(self, source: str, target: str, result: str) -> None:
         switch = (self._label(source), self._label(target), result)
