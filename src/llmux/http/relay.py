@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from llmux.errors import BackendUnreachableError, LlmuxError, NotRegisteredError
+from llmux.errors import BackendUnreachableError, BadRequestError, LlmuxError, NotRegisteredError
 from llmux.http import dialects, wire
 from llmux.http.look import model_in
 from llmux.http.request import Request
@@ -275,6 +275,10 @@ class Exchange:
                 BackendUnreachableError("The model's backend left HTTP without being asked.")
             )
             return
+        if not self._front.open_tunnel(self):
+            self.keep_alive = False
+            self._fail(BadRequestError("More of HTTP came behind a request to leave it."))
+            return
         ticket, gateway = self._ticket, self._front.gateway
         if ticket is not None and not ticket.proven:
             gateway.gate.answered(ticket)
@@ -288,7 +292,6 @@ class Exchange:
             rest,
         )
         self.on_data(b"".join(head))
-        self._front.open_tunnel(self)
 
     def on_end(self) -> None:
         """Close the books: the last byte of the answer is written."""
