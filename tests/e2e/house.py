@@ -53,6 +53,16 @@ def until(what: Callable[[], object], said: str, seconds: float = PATIENCE) -> N
         time.sleep(0.01)
 
 
+def name_of(pid: int) -> str:
+    """The name of a process that lives, empty for one that is gone or only not buried yet."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    name, _, rest = stat.partition("(")[2].rpartition(")")
+    return "" if rest.split()[0] == "Z" else name
+
+
 @dataclass(frozen=True)
 class Answer:
     """What came back for one request."""

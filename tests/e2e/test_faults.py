@@ -13,7 +13,7 @@ import socket
 
 import pytest
 
-from tests.e2e.house import House, until
+from tests.e2e.house import House, name_of, until
 
 
 def test_1_first_come_first_served_over_three_busy_models(house: House) -> None:
@@ -142,7 +142,7 @@ def test_6_a_wake_that_hangs_ends_at_its_bound(house: House) -> None:
     hooks = [one for one in house.events("hook_failed") if one["hook"] == "wake"]
     assert [one["model"] for one in hooks] == ["a"]
     house.stop()
-    assert not [pid for pid in house.survivors() if _command(pid) == "sleep"]
+    assert not [pid for pid in house.survivors() if name_of(pid) == "sleep"]
 
 
 def test_7_a_drain_ends_at_its_bound(house: House) -> None:
@@ -313,11 +313,3 @@ def test_16_one_deadline_over_everything(house: House) -> None:
     assert answer.status in {503, 504}
     assert house.seen().count("a got -") > 1, "it was tried again while it loaded"
     assert answer.seconds < 4.8, "three seconds in all, and not three more after the wake"
-
-
-def _command(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/comm") as file:  # noqa: PTH123
-            return file.read().strip()
-    except OSError:
-        return ""

@@ -32,7 +32,17 @@ class Rule:
     """How a key is read: which kind of value, and whether `null` may stand there."""
 
     kind: Literal[
-        "port", "count", "seconds", "bool", "text", "name", "choice", "alive", "env", "options"
+        "port",
+        "count",
+        "seconds",
+        "bool",
+        "text",
+        "name",
+        "choice",
+        "alive",
+        "env",
+        "options",
+        "state",
     ]
     why: str
     """One sentence for the reference."""
@@ -40,6 +50,10 @@ class Rule:
     choices: tuple[str, ...] = ()
     since_2_4: bool = False
     """Whether llmux 2.4.0 knew the key."""
+    above_zero: bool = False
+    """Whether a duration of 0 would make no sense."""
+    wish: bool = False
+    """Whether it is a limit that one may wish for: its absence lifts no bound."""
 
 
 def _key(rule: Rule, default: Any = MISSING) -> Any:
@@ -47,13 +61,26 @@ def _key(rule: Rule, default: Any = MISSING) -> Any:
 
 
 def _secs(
-    default: float | Inherit | None, why: str, *, nullable: bool = True, old: bool = False
+    default: float | Inherit | None,
+    why: str,
+    *,
+    nullable: bool = True,
+    old: bool = False,
+    above_zero: bool = False,
+    wish: bool = False,
 ) -> Any:
-    return _key(Rule("seconds", why, nullable=nullable, since_2_4=old), default)
+    rule = Rule("seconds", why, nullable=nullable, since_2_4=old, above_zero=above_zero, wish=wish)
+    return _key(rule, default)
 
 
-def _count(default: int, why: str) -> Any:
-    return _key(Rule("count", why, nullable=True), default)
+def _count(
+    default: int | Inherit | None, why: str, *, nullable: bool = True, wish: bool = False
+) -> Any:
+    return _key(Rule("count", why, nullable=nullable, wish=wish), default)
+
+
+def _choice(default: str, other: str, why: str) -> Any:
+    return _key(Rule("choice", why, choices=(default, other)), default)
 
 
 def rules(section: type[Any]) -> Iterator[tuple[str, Rule, Any]]:
@@ -100,9 +127,17 @@ class ModelConfig:
         Rule(
             "alive",
             "How to see that the model can answer: a shell line whose exit code 0 says yes, "
-            "`{http: /path}` or `{tcp: true}`. Checked for form; not asked yet.",
+            "`{http: /path}` or `{tcp: true}`; without one, its port is asked for a connection.",
             nullable=True,
             since_2_4=True,
+        ),
+        None,
+    )
+    kill: str | None = _key(
+        Rule(
+            "text",
+            "The last resort where sleep fails twice; exit code 0 means that it is gone.",
+            nullable=True,
         ),
         None,
     )
@@ -112,11 +147,28 @@ class ModelConfig:
     sleep_timeout_secs: float | Inherit | None = _secs(
         INHERIT, "This model's own bound for its sleep hook."
     )
+    kill_timeout_secs: float | Inherit | None = _secs(
+        INHERIT, "This model's own bound for its kill hook."
+    )
+    alive_timeout_secs: float | Inherit | None = _secs(
+        INHERIT, "This model's own bound for one asking of `alive`."
+    )
     drain_timeout_secs: float | Inherit | None = _secs(
         INHERIT, "This model's own bound for the drain before it is put to sleep."
     )
     request_timeout_secs: float | Inherit | None = _secs(
         INHERIT, "How long a request may wait for this model."
+    )
+    max_wait_secs: float | Inherit | None = _secs(
+        INHERIT, "How long requests for this model wait before they go first.", wish=True
+    )
+    max_queue: int | Inherit | None = _count(
+        INHERIT, "How many requests may wait for this model; above it 429."
+    )
+    max_in_flight: int | None = _count(
+        None,
+        "How many requests the backend gets at the same time; more wait inside llmux, in order.",
+        wish=True,
     )
     min_active_secs: float | Inherit = _secs(
         INHERIT, "How long this model is kept before it may be left.", nullable=False
@@ -147,6 +199,12 @@ class PolicyConfig:
     min_active_secs: float = _secs(
         0.0, "How long a model is kept before it may be left.", nullable=False, old=True
     )
+    max_wait_secs: float | None = _secs(
+        None,
+        "A model whose oldest request has waited this long goes first under every policy; "
+        "`null` leaves it to the policy.",
+        wish=True,
+    )
     options: Mapping[str, Any] = field(
         default_factory=dict,
         metadata={"rule": Rule("options", "The policy's own settings, checked by the policy.")},
@@ -161,6 +219,8 @@ class BoundsConfig:
         1800.0, "A wake hook; large models start cold in 10 to 20 minutes."
     )
     sleep_timeout_secs: float | None = _secs(120.0, "A sleep hook.")
+    kill_timeout_secs: float | None = _secs(30.0, "A kill hook.")
+    alive_timeout_secs: float | None = _secs(5.0, "One asking of `alive`, or of the port.")
     drain_timeout_secs: float | None = _secs(
         600.0, "Waiting for the requests in flight before a model is put to sleep."
     )
@@ -175,7 +235,63 @@ class BoundsConfig:
     )
     max_header_bytes: int | None = _count(65536, "The head of a request, or of a backend's answer.")
     max_body_bytes: int | None = _count(100_000_000, "The body of a request.")
+    max_queue: int | None = _count(
+        1024, "Requests that wait for one model; above it 429 with `Retry-After`."
+    )
     max_connections: int | None = _count(4096, "Connections of clients at the same time.")
+
+
+@dataclass(frozen=True, slots=True)
+class HealthConfig:
+    """How backends that die, hang or fail are noticed, and what is done about it."""
+
+    interval_secs: float = _secs(
+        10.0,
+        "How often `alive` is asked while a model is awake and no hook of it runs.",
+        nullable=False,
+        above_zero=True,
+    )
+    failures: int = _count(
+        3,
+        "So many failures in a row, with a port that accepts, make a model hung.",
+        nullable=False,
+    )
+    breaker_min_secs: float = _secs(
+        2.0,
+        "How long a model whose wake failed is left alone; it doubles with each failure in a row.",
+        nullable=False,
+        above_zero=True,
+    )
+    breaker_max_secs: float = _secs(
+        60.0,
+        "Where that doubling ends; a wake followed by one answer starts it over.",
+        nullable=False,
+    )
+    rescue: bool = _key(
+        Rule(
+            "bool",
+            "Sends a request once more, after a new wake, when its backend died before the first "
+            "byte of an answer.",
+        ),
+        True,
+    )
+    on_sleep_failure: str = _choice(
+        "stop",
+        "continue",
+        "`stop` keeps the accelerator for a model that will not sleep; `continue` wakes the next "
+        "one beside it, as 2.4.0 did.",
+    )
+    on_drain_timeout: str = _choice(
+        "cut",
+        "wait",
+        "`cut` ends answers that run longer than the drain may last, with an error; `wait` waits "
+        "for them.",
+    )
+    on_shutdown: str = _choice(
+        "keep",
+        "sleep",
+        "`keep` leaves the awake model awake for the next start; `sleep` puts it to sleep.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +334,16 @@ class ResolvedModel:
     wake: str
     sleep: str
     alive: Alive | None
+    kill: str | None
     wake_timeout: float | None
     sleep_timeout: float | None
+    kill_timeout: float | None
+    alive_timeout: float | None
     drain_timeout: float | None
     request_timeout: float | None
+    max_wait: float | None
+    max_queue: int | None
+    max_in_flight: int | None
     min_active: float
     drain_before_switch: bool
 
@@ -234,9 +356,18 @@ class Config:
         Rule("name", "The address to listen on; `0.0.0.0` opens it to the network."), "127.0.0.1"
     )
     port: int = _key(Rule("port", "Where the gateway listens.", since_2_4=True), 3000)
+    state: str = _key(
+        Rule(
+            "state",
+            "The file that remembers over restarts what is awake, what was learned and which hook "
+            "runs: `auto` is the user's state directory, `off` none, else a path.",
+        ),
+        "auto",
+    )
     models: Mapping[str, ModelConfig] = field(default_factory=dict)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     bounds: BoundsConfig = field(default_factory=BoundsConfig)
+    health: HealthConfig = field(default_factory=HealthConfig)
     hooks: HooksConfig = field(default_factory=HooksConfig)
     log: LogConfig = field(default_factory=LogConfig)
     path: Path | None = None
@@ -253,16 +384,26 @@ class Config:
             wake=model.wake,
             sleep=model.sleep,
             alive=model.alive,
+            kill=model.kill,
             wake_timeout=_own(model.wake_timeout_secs, self.bounds.wake_timeout_secs),
             sleep_timeout=_own(model.sleep_timeout_secs, self.bounds.sleep_timeout_secs),
+            kill_timeout=_own(model.kill_timeout_secs, self.bounds.kill_timeout_secs),
+            alive_timeout=_own(model.alive_timeout_secs, self.bounds.alive_timeout_secs),
             drain_timeout=_own(model.drain_timeout_secs, self.bounds.drain_timeout_secs),
             request_timeout=_own(model.request_timeout_secs, self.policy.request_timeout_secs),
+            max_wait=_own(model.max_wait_secs, self.policy.max_wait_secs),
+            max_queue=_own(model.max_queue, self.bounds.max_queue),
+            max_in_flight=model.max_in_flight,
             min_active=_own(model.min_active_secs, self.policy.min_active_secs),
             drain_before_switch=_own(model.drain_before_switch, self.policy.drain_before_switch),
         )
 
     def lifted_bounds(self) -> list[str]:
-        """The names of the bounds that are null, in the order of the reference."""
+        """The names of the bounds that are null, in the order of the reference.
+
+        A limit that one may wish for (`max_wait_secs`, `max_in_flight`) is lifted only where a
+        model takes back what holds for all.
+        """
         sections: list[tuple[str, object]] = [("policy", self.policy), ("bounds", self.bounds)]
         sections += [(f"models.{name}", model) for name, model in self.models.items()]
         return [
@@ -270,7 +411,12 @@ class Config:
             for prefix, section in sections
             for name, rule, _ in rules(type(section))
             if rule.kind in ("seconds", "count") and getattr(section, name) is None
+            if not rule.wish or (section is not self.policy and self._above(name) is not None)
         ]
+
+    def _above(self, name: str) -> object:
+        """What holds for all models where a model says nothing; None if no key says it."""
+        return getattr(self.policy, name, None)
 
 
 def _own(own: _T | Inherit, above: _T) -> _T:
@@ -280,6 +426,7 @@ def _own(own: _T | Inherit, above: _T) -> _T:
 SECTIONS: Final[Mapping[str, type[Any]]] = {
     "policy": PolicyConfig,
     "bounds": BoundsConfig,
+    "health": HealthConfig,
     "hooks": HooksConfig,
     "log": LogConfig,
 }

@@ -16,11 +16,8 @@ from llmux.config.model import (
     REQUIRED,
     SECTIONS,
     Alive,
-    BoundsConfig,
     Config,
-    HooksConfig,
     HttpProbe,
-    LogConfig,
     ModelConfig,
     PolicyConfig,
     Rule,
@@ -164,7 +161,7 @@ class SchemaReader:
             return tuple(_variable(item) for item in node.items)
         if not isinstance(node, Scalar):
             raise ValueError(f"must be {_WANTED[rule.kind]}")  # noqa: TRY004 - caught as one kind
-        if node.is_null and rule.kind != "text":
+        if node.is_null and (rule.nullable or rule.kind != "text"):
             if rule.nullable:
                 return None
             raise ValueError(f"must be {_WANTED[rule.kind]} and cannot be null")
@@ -263,6 +260,19 @@ def _count(scalar: Scalar, rule: Rule) -> int:
     return count
 
 
+def _seconds(scalar: Scalar, rule: Rule) -> float:
+    seconds = scalars.seconds(scalar)
+    if rule.above_zero and not seconds:
+        raise ValueError("must be above 0")
+    return seconds
+
+
+def _state(scalar: Scalar, rule: Rule) -> str:
+    if scalar.literal and scalar.value.lower() in _YES_NO.keys() | _YES_NO.values() - {"off"}:
+        raise ValueError(f"must be {_WANTED[rule.kind]}")
+    return _text(scalar, rule)
+
+
 def _text(scalar: Scalar, rule: Rule) -> str:
     del rule
     text = scalars.text(scalar)
@@ -294,12 +304,13 @@ def _env(scalar: Scalar, rule: Rule) -> str:
 _READERS: Final[Mapping[str, Any]] = {
     "port": _port,
     "count": _count,
-    "seconds": lambda scalar, rule: scalars.seconds(scalar),
+    "seconds": _seconds,
     "bool": lambda scalar, rule: scalars.boolean(scalar),
     "text": _text,
     "name": _name,
     "choice": _choice,
     "env": _env,
+    "state": _state,
 }
 _WANTED: Final[Mapping[str, str]] = {
     "port": "a whole number from 1 to 65535",
@@ -310,6 +321,7 @@ _WANTED: Final[Mapping[str, str]] = {
     "name": "a text",
     "choice": "a text",
     "env": "`inherit` or a list of names of variables",
+    "state": "auto, off or a path",
 }
 
 
@@ -346,7 +358,5 @@ def _homes(name: str, but: str = "") -> str:
 
 
 _EVERY_KEY: Final = {
-    key
-    for section in (Config, ModelConfig, PolicyConfig, BoundsConfig, HooksConfig, LogConfig)
-    for key, _, _ in rules(section)
+    key for section in (Config, ModelConfig, *SECTIONS.values()) for key, _, _ in rules(section)
 }

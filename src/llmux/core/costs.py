@@ -7,6 +7,8 @@ both hooks were seen.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 WEIGHT = 0.3
 """Weight of a new observation in every moving average here."""
 
@@ -48,6 +50,19 @@ class SwitchCostTracker:
     def hook_seconds(self, model: str, hook: str) -> float | None:
         """Return the average duration of a hook, None if it never succeeded."""
         return self._hooks.get((model, hook))
+
+    def known(self) -> tuple[dict[tuple[str | None, str], float], dict[tuple[str, str], float]]:
+        """Return all that was learned: seconds per (from, to), and per (model, hook)."""
+        return dict(self._pairs), dict(self._hooks)
+
+    def restore(
+        self,
+        pairs: Mapping[tuple[str | None, str], float],
+        hooks: Mapping[tuple[str, str], float],
+    ) -> None:
+        """Take over what an earlier life has learned."""
+        self._pairs.update(pairs)
+        self._hooks.update(hooks)
 
     def copy(self) -> SwitchCostTracker:
         """Return an independent tracker that knows the same."""

@@ -32,7 +32,6 @@ _FLUSH_SECONDS: Final = 5.0
 """How long a client may take to read what was written before its connection was closed."""
 _MOST_QUEUED: Final = 32
 _MOST_QUEUED_BYTES: Final = 1_048_576
-_MOST_HELD_BYTES: Final = 65_536
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
@@ -103,7 +102,7 @@ class Front(asyncio.Protocol):
         reader.feed(data)
         if self.exchange is None:
             self._pump()
-        elif reader.queue or reader.held is not None:
+        elif reader.queue:
             self._bound()
         if reader.in_head or reader.in_body:
             self._note_partial()
@@ -202,17 +201,16 @@ class Front(asyncio.Protocol):
             self._close()
             return
         reader = self._reader
-        if reader.held is not None and not reader.queue:
-            reader.release()
         if not self._pumping and (reader.queue or reader.expecting or self._held):
             self._pump()
 
-    def open_tunnel(self, exchange: Exchange) -> None:
-        """Hand the client's bytes to the exchange as they are, from now on."""
+    def open_tunnel(self, exchange: Exchange) -> bool:
+        """Hand the client's bytes on as they are; False if it has already sent more of HTTP."""
+        reader = self._reader
+        if reader.queue or reader.in_head or reader.in_body or reader.broken:
+            return False
         self._tunnel = exchange
-        held, self._reader.held = self._reader.held, b""
-        if held:
-            exchange.from_client(held)
+        return True
 
     # Answers.
 
@@ -279,11 +277,7 @@ class Front(asyncio.Protocol):
     def _bound(self) -> None:
         """Read no more from a client that has sent too far ahead of its answers."""
         reader = self._reader
-        self.hold(
-            len(reader.queue) >= _MOST_QUEUED
-            or reader.queued_bytes >= _MOST_QUEUED_BYTES
-            or (reader.held is not None and len(reader.held) >= _MOST_HELD_BYTES)
-        )
+        self.hold(len(reader.queue) >= _MOST_QUEUED or reader.queued_bytes >= _MOST_QUEUED_BYTES)
 
     def _note_partial(self) -> None:
         """Remember when the head began, or when the last piece of a body came."""

@@ -6,6 +6,7 @@ in for them. This file holds no behaviour.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from llmux.core.ticket import Ticket
@@ -46,6 +47,17 @@ class Gate(Protocol):
 
     def answered(self, ticket: Ticket) -> None:
         """Hear that the backend gave its first answer other than 503 since its wake."""
+        ...
+
+    def suspect(self, ticket: Ticket, told: Callable[[bool], None]) -> None:
+        """Look whether the ticket's backend is dead, because it refused or broke.
+
+        `told` hears once, never inside this call, whether the ticket may `rejoin`.
+        """
+        ...
+
+    def rejoin(self, ticket: Ticket) -> None:
+        """Let a request wait again that was inside, because its backend is dead."""
         ...
 
     def model_status(self, model: str) -> str:

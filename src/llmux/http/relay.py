@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from llmux.errors import BackendUnreachableError, LlmuxError, NotRegisteredError
+from llmux.errors import BackendUnreachableError, BadRequestError, LlmuxError, NotRegisteredError
 from llmux.http import dialects, wire
 from llmux.http.look import model_in
 from llmux.http.request import Request
@@ -49,6 +49,7 @@ class Exchange:
         "_front",
         "_over",
         "_request",
+        "_rescued",
         "_retried",
         "_retry",
         "_retry_after",
@@ -76,6 +77,7 @@ class Exchange:
         self._retry: asyncio.TimerHandle | None = None
         self._retry_after = _FIRST_RETRY
         self._retried = False
+        self._rescued = False
         self._started = False
         self._stream = False
         self._tunnel = False
@@ -159,7 +161,7 @@ class Exchange:
                 if isinstance(made, TimeoutError)
                 else ("does not take connections")
             )
-            self._fail(BackendUnreachableError(f"The model's backend {what}."))
+            self._suspect(BackendUnreachableError(f"The model's backend {what}."))
 
     def _ask(self, upstream: Upstream) -> None:
         request = self._request
@@ -275,6 +277,10 @@ class Exchange:
                 BackendUnreachableError("The model's backend left HTTP without being asked.")
             )
             return
+        if not self._front.open_tunnel(self):
+            self.keep_alive = False
+            self._fail(BadRequestError("More of HTTP came behind a request to leave it."))
+            return
         ticket, gateway = self._ticket, self._front.gateway
         if ticket is not None and not ticket.proven:
             gateway.gate.answered(ticket)
@@ -288,7 +294,6 @@ class Exchange:
             rest,
         )
         self.on_data(b"".join(head))
-        self._front.open_tunnel(self)
 
     def on_end(self) -> None:
         """Close the books: the last byte of the answer is written."""
@@ -306,7 +311,26 @@ class Exchange:
             self._retried = True
             self._connect()
         else:
-            self._fail(BackendUnreachableError(f"The model's backend failed: {reason}."))
+            self._suspect(BackendUnreachableError(f"The model's backend failed: {reason}."))
+
+    def _suspect(self, error: LlmuxError) -> None:
+        """Wait for another wake, once, if it is found out that the backend is dead."""
+        ticket = self._ticket
+        if ticket is None or self._rescued:
+            self._fail(error)
+            return
+
+        def told(dead: bool) -> None:
+            if self._over:
+                return
+            if not dead:
+                self._fail(error)
+                return
+            self._retried = False
+            self._front.gateway.gate.rejoin(ticket)
+
+        self._rescued = True
+        self._front.gateway.gate.suspect(ticket, told)
 
     def on_writable(self, writable: bool) -> None:
         """Pass a tunnel's back-pressure on to the client."""

@@ -81,13 +81,14 @@ class RequestReader:
         "_host",
         "_hosts",
         "_length",
+        "_muted",
         "_parser",
         "_received",
         "_request",
         "_te",
+        "_upgrading",
         "broken",
         "expecting",
-        "held",
         "in_body",
         "in_head",
         "queue",
@@ -104,8 +105,7 @@ class RequestReader:
         """Nothing more can be read here: the last request in the queue says why."""
         self.expecting = False
         """The client waits for `100 Continue` before it sends its body."""
-        self.held: bytes | None = None
-        """After a request to upgrade: what came behind it, in a protocol not yet known."""
+        self._muted = False
         self.in_head = False
         self.in_body = False
         self._head_bytes = 0
@@ -122,41 +122,49 @@ class RequestReader:
         self._length = 0
         self._dropped = 0
         self._received = 0
+        self._upgrading = False
         self._chunks: list[bytes] | None = None
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the client; whole requests, and errors as requests, join the queue."""
-        if self.held is not None:
-            self.held += data
-            return
-        if self.broken:
-            return
-        began_before = self.in_head
-        self._bytes_in_feed = self._head_bytes + len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self.held = data[upgrade.args[0] :]
-        except httptools.HttpParserCallbackError as wrapped:
-            cause = wrapped.__context__
-            if not isinstance(cause, LlmuxError):
-                raise
-            self.refuse(cause)
-        except httptools.HttpParserError as error:
-            self.refuse(BadRequestError(f"The request cannot be read as HTTP: {error}."))
-        if not self.in_head:
-            self._head_bytes = 0
-            return
-        self._head_bytes = self._bytes_in_feed if began_before else self._measure()
-        bound = self._bounds.max_header_bytes
-        if bound is not None and self._head_bytes > bound:
-            self.refuse(self._head_too_large())
+        while data and not self.broken:
+            began_before = self.in_head
+            self._bytes_in_feed = self._head_bytes + len(data)
+            rest = b""
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = data[upgrade.args[0] :]
+                if self._upgrading:
+                    self._expect_body()
+            except httptools.HttpParserCallbackError as wrapped:
+                cause = wrapped.__context__
+                if not isinstance(cause, LlmuxError):
+                    raise
+                self.refuse(cause)
+            except httptools.HttpParserError as error:
+                self.refuse(BadRequestError(f"The request cannot be read as HTTP: {error}."))
+            if self.in_head:
+                self._head_bytes = self._bytes_in_feed if began_before else self._measure()
+                bound = self._bounds.max_header_bytes
+                if bound is not None and self._head_bytes > bound:
+                    self.refuse(self._head_too_large())
+            else:
+                self._head_bytes = 0
+            data = rest
 
-    def release(self) -> None:
-        """Read on as HTTP after an upgrade that did not come about."""
-        held, self.held = self.held, None
-        if held:
-            self.feed(held)
+    def _expect_body(self) -> None:
+        """Read the body of a request to upgrade, which llhttp takes for the other protocol."""
+        request = self._request
+        target = request.target
+        self._parser = httptools.HttpRequestParser(self)
+        self._muted = True
+        if self._te:
+            self._parser.feed_data(b"POST * HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        else:
+            self._parser.feed_data(b"POST * HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % self._length)
+        self._muted = self._upgrading = self.in_head = False
+        request.target = target
 
     def tell_continue(self) -> None:
         """Note that the client was told to send its body."""
@@ -224,6 +232,8 @@ class RequestReader:
 
     def on_headers_complete(self) -> None:
         """Judge the head; raises the error that its request will be answered with."""
+        if self._muted:
+            return
         request = self._request
         self.in_head = False
         self.in_body = True
@@ -241,13 +251,8 @@ class RequestReader:
         self._judge_target(request)
         if self._connection is not None:
             self._judge_connection(request, self._connection)
-        if request.upgrade is not None and (
-            self._connection is None
-            or request.old
-            or b"upgrade" not in wire.tokens(self._connection)
-            or request.upgrade.lower().startswith(b"h2c")
-        ):
-            request.upgrade = None
+        if request.upgrade is not None:
+            self._judge_upgrade(request)
         if not request.request_id:
             request.request_id = wire.new_request_id()
         most = self._bounds.max_body_bytes
@@ -273,6 +278,8 @@ class RequestReader:
 
     def on_message_complete(self) -> None:
         """Queue the request and be ready for the next."""
+        if self._upgrading:
+            return
         request = self._request
         self.in_body = self.expecting = False
         if self._chunks is not None:
@@ -319,6 +326,15 @@ class RequestReader:
         others = {name for name in named if name not in _COMMON}
         if others:
             request.fields = wire.without(request.fields, others)
+
+    def _judge_upgrade(self, request: Request) -> None:
+        named = wire.tokens(self._connection or b"")
+        has_body = self._length > 0 or self._te > 0
+        self._upgrading = has_body and self._parser.should_upgrade()
+        assert request.upgrade is not None
+        h2c = request.upgrade.lower().startswith(b"h2c")  # would hide requests from us
+        if request.old or h2c or b"upgrade" not in named:
+            request.upgrade = None
 
     def _measure(self) -> int:
         request = self._request

@@ -23,6 +23,8 @@ from llmux.runtime.witness import ASK_EVERY, LAST_LOOKS, Pulse, Witness
 
 INTERVAL = 10.0
 """Seconds between two looks at an awake model."""
+MOMENT = 0.2
+"""Seconds after which a backend that seems to live is looked at again when somebody has doubts."""
 FAILURES = 3
 """Failed looks in a row that make a hang."""
 
@@ -245,9 +247,10 @@ class Keeper:
                 _log.exception("a look at %s failed", model)
 
     async def suspect(self, model: str) -> Pulse:
-        """Look now, because a connect was refused after the model had finished loading.
+        """Look now: a connect was refused, or an answer broke off, after the model had loaded.
 
         Callers at the same time share one look, but never one that began before they asked.
+        `DEAD` says that the backend is gone (the death was told); `UNSURE` that a hook runs.
         """
         if not self._allowed(model):
             return Pulse.UNSURE
@@ -272,6 +275,10 @@ class Keeper:
         """Take the pulse and report a death, unless a hook has begun meanwhile."""
         witness, generation = self.witnesses[model], self._generation[model]
         pulse = await witness.pulse(refused=refused)
+        if refused and pulse in (Pulse.ALIVE, Pulse.HUNG):
+            # A process that dies closes its sockets one after another: the client's may go first.
+            await asyncio.sleep(MOMENT)
+            pulse = await witness.pulse(refused=refused)
         for _ in range(self._failures - 1):
             if pulse is not Pulse.CLOSED:
                 break
@@ -303,14 +310,13 @@ class Keeper:
     # ---- telling -------------------------------------------------------------------------------
 
     def _witness(self, model: str, alive: Probe | None, knock: Probe, text: str) -> Witness:
-        traits = self.state.traits(model, text)
         return Witness(
             alive,
             knock,
-            traits=traits,
+            traits=self.state.traits(model, text),
             on_unfit=lambda why: self._tell(WitnessUnfit(model, why)),
             on_blind=lambda _: self._tell(WitnessBlind(model)),
-            on_learned=lambda: self.state.set_traits(model, text, traits),
+            on_learned=lambda: self.state.set_traits(model, text, self.witnesses[model].traits),
         )
 
     def _ended(self, end: HookResult) -> None:

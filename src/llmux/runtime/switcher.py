@@ -34,6 +34,7 @@ from llmux.policy.base import Decision, Snapshot, SwitchPolicy
 from llmux.runtime.drain import Drain
 from llmux.runtime.guard import PolicyGuard, cancelled_from_outside
 from llmux.runtime.hookable import Hooks
+from llmux.runtime.witness import Pulse
 
 logger = logging.getLogger("llmux.switcher")
 
@@ -56,11 +57,13 @@ class ModelSwitcher:
         settings: Mapping[str, LaneSettings] | None = None,
         listeners: Iterable[Listener] = (),
         survey: bool = False,
+        rescue: bool = True,
     ) -> None:
         names = hooks.registered_models()
         given = settings or {}
         lanes = [given.get(name) or lane_settings(name, hooks, policy) for name in names]
         self.hooks = hooks
+        self.rescue = rescue
         self.policy = policy
         self.board = Switchboard(lanes, rate_windows=tuple(policy.rate_windows), survey=survey)
         self.listeners = list(listeners)
@@ -111,6 +114,22 @@ class ModelSwitcher:
         """Hear that the backend has given an answer other than 503: it has finished loading."""
         if ticket.stage == INSIDE:
             self.board.answered(ticket.lane)
+
+    def suspect(self, ticket: Ticket, told: Callable[[bool], None]) -> None:
+        """Look whether the backend of this request lives, because it refused or broke.
+
+        `told` hears once, later, whether it is dead and the request may `rejoin`.
+        """
+        look = getattr(self.hooks, "suspect", None)
+        if look is None:
+            self._get_loop().call_soon(told, False)
+            return
+
+        async def run() -> None:
+            pulse = await look(ticket.model)
+            told(self.rescue and pulse is Pulse.DEAD and ticket.stage == INSIDE)
+
+        self._spawn(run())
 
     def rejoin(self, ticket: Ticket) -> None:
         """Let a request wait again: its backend died before it gave a byte of an answer."""

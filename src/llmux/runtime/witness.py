@@ -196,8 +196,8 @@ class Witness:
         """Take one look at a model that is awake.
 
         While it still loads (nobody has seen its port open since the wake, and the wake's bound is
-        not over) a refusing port is no death as long as `alive` agrees. `refused` says that a
-        connect was refused after that.
+        not over) a refusing port is no death as long as `alive` agrees. `refused` says that
+        somebody met a refusal after that.
         """
         if refused:
             self._loads_until = 0.0

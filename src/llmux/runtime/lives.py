@@ -1,0 +1,89 @@
+"""Joins what the keeper sees to what the board rules: survey, deaths, recoveries, costs.
+
+No rule stands here. It refuses to know how life is looked for and what follows from a death.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from llmux.core import events as ev
+from llmux.core.lane import Phase
+from llmux.core.news import CostLearned, News
+from llmux.runtime.keeper import Keeper
+from llmux.runtime.switcher import ModelSwitcher
+from llmux.runtime.witness import Pulse
+
+
+class Lives:
+    """Keeps a switcher told of how its backends live; `interval` seconds between two looks."""
+
+    def __init__(self, keeper: Keeper, switcher: ModelSwitcher, *, interval: float) -> None:
+        self._keeper = keeper
+        self._switcher = switcher
+        self._interval = interval
+        self._tasks: list[asyncio.Task[None]] = []
+        keeper.on_death(self._died, self._may_probe)
+        switcher.listeners.append(self._remember)
+
+    async def begin(self) -> None:
+        """Settle the last life's hooks, adopt what is awake, then go on looking.
+
+        StateBusyError where another gateway holds the state file.
+        """
+        keeper, switcher = self._keeper, self._switcher
+        await keeper.settle()
+        names = switcher.registered_models()
+        found = dict(
+            zip(names, await asyncio.gather(*(keeper.survey(name) for name in names)), strict=True)
+        )
+        awake = {name for name, standing in found.items() if standing == "awake"}
+        known = [name for name in keeper.state.awake_order() if name in awake]
+        others = [name for name in reversed(names) if name in awake and name not in known]
+        unclear = tuple(name for name in names if found[name] == "unclear")
+        costs = switcher.board.costs
+        costs.restore(keeper.state.pair_costs(), keeper.state.hook_costs())
+        switcher.tell(ev.Surveyed((*others, *known), unclear))
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(keeper.watch(name)) for name in names]
+        self._tasks.append(loop.create_task(self._watch_quarantine()))
+
+    async def end(self) -> None:
+        """Stop looking and write the state down for the last time. Harmless twice."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._keeper.close()
+        await self._keeper.state.close()
+
+    async def sleep_all(self) -> None:
+        """Put what is awake to sleep, for a shutdown that wants it so."""
+        for lane in list(self._switcher.board.awake):
+            await self._keeper.run_sleep(
+                lane.name, from_model=lane.name, to_model=None, reason="llmux stops"
+            )
+
+    def _may_probe(self, model: str) -> bool:
+        board = self._switcher.board
+        return board.plan is None and board.lanes[model].phase is Phase.AWAKE
+
+    def _died(self, model: str, hung: bool) -> None:
+        error = self._keeper.witnesses[model].last_error or ""
+        self._switcher.tell(ev.BackendDied(model, hung, error))
+
+    def _remember(self, news: News) -> None:
+        if isinstance(news, CostLearned):
+            costs = self._switcher.board.costs
+            self._keeper.state.set_costs(*costs.known())
+
+    async def _watch_quarantine(self) -> None:
+        """Look at quarantined models now and then: one that is seen alive serves again."""
+        while True:
+            await asyncio.sleep(self._interval)
+            board = self._switcher.board
+            for lane in board.quarantined:
+                if board.plan is not None:
+                    break
+                if await self._keeper.witnesses[lane.name].pulse() is Pulse.ALIVE:
+                    self._switcher.tell(ev.Recovered(lane.name))

@@ -1,0 +1,161 @@
+"""Switches as clients, hooks, metrics and the log see them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from tests.e2e.conftest import Build
+from tests.e2e.house import House, until
+
+
+def test_a_stream_ends_before_its_model_sleeps(house: House) -> None:
+    """With `drain_before_switch` (the default) an answer is never cut by a switch."""
+    house.start()
+    stream = house.open("a", tag="a1", stream=True, words=3, hold_rest="go on")
+    stream.read_until(b"a0 ")
+    asked = house.queue("b", "b1")
+    until(lambda: house.events("switch_started")[-1]["to"] == "b", "the switch begins")
+    assert "sleep-begin a" not in house.hooks()
+    assert not asked.done()
+    house.release("go on")
+    assert b"a2 " in stream.read_until(b"data: [DONE]")
+    assert asked.result(20).who == "b"
+    house.assert_one_awake()
+
+
+def test_no_request_is_admitted_while_its_model_drains(house: House) -> None:
+    """Who asks for the old model during the drain waits for the switch back."""
+    house.start()
+    held = house.hold("a", "a1")
+    asked = house.queue("b", "b1")
+    late = house.queue("a", "a2")
+    assert "a got a2" not in house.seen()
+    house.release("a1")
+    assert (held.result(20).who, asked.result(20).who, late.result(20).who) == ("a", "b", "a")
+    assert house.wakes() == ["a", "b", "a"]
+    assert house.seen().index("b done b1") < house.seen().index("a got a2")
+
+
+def test_without_drain_the_switch_does_not_wait(house: House) -> None:
+    """`drain_before_switch: false` puts the model to sleep under its answers."""
+    house.policy["drain_before_switch"] = False
+    house.start()
+    stream = house.open("a", tag="a1", stream=True, words=3, hold_rest="never")
+    stream.read_until(b"a0 ")
+    assert house.ask("b").who == "b"
+    assert b"data: [DONE]" not in stream.read_to_end()
+
+
+def test_a_cold_start_is_a_switch_from_idle(house: House) -> None:
+    """Labels and events call nobody `idle`, at a start and never later while one is awake."""
+    house.start()
+    house.ask("a")
+    house.ask("b")
+    began = [(one["from"], one["to"]) for one in house.events("switch_started")]
+    ended = [(one["from"], one["model"]) for one in house.events("model_activated")]
+    assert began == ended == [("idle", "a"), ("a", "b")]
+    for source, target in began:
+        labels = {"from": source, "to": target}
+        assert house.metric("llmux_switch_total", **labels, result="success") == 1
+        assert house.metric("llmux_switch_duration_seconds_count", **labels) == 1
+        assert house.metric("llmux_switch_cost_ema_seconds", **labels) is not None
+
+
+def test_a_switch_that_nobody_waits_for_any_more_is_given_up(house: House) -> None:
+    """Before the sleep hook there is a way back: the old model works again at once."""
+    house.start()
+    held = house.hold("a", "a1")
+    left = house.open("b", tag="b1")
+    until(lambda: house.waiting("b") == 1, "b's request waits")
+    late = house.queue("a", "a2")
+    left.leave()
+    assert late.result(20).who == "a", "a is admitted to again while a1 still runs"
+    assert not held.done()
+    given_up = house.events("switch_abandoned")
+    assert [(one["from"], one["to"]) for one in given_up] == [("a", "b")]
+    house.release("a1")
+    assert held.result(20).who == "a"
+    assert house.wakes() == ["a"]
+    for result in ("success", "failure"):
+        labels = {"from": "a", "to": "b", "result": result}
+        assert not house.metric("llmux_switch_total", **labels)
+
+
+def test_a_wake_that_runs_is_completed_although_its_reason_has_left(house: House) -> None:
+    """Half a wake is worse than a whole one: the model is awake and serves the next request."""
+    house.models["a"]["wake"] = house.wake(
+        "a", before=f"while [ ! -e '{house.folder}/go on' ]; do sleep 0.01; done"
+    )
+    house.start()
+    left = house.open("a")
+    house.wait_hook("wake-begin a")
+    left.leave()
+    until(lambda: house.waiting("a") == 0, "the request has left")
+    house.release("go on")
+    house.wait_hook("wake-end a")
+    assert house.ask("a").who == "a"
+    assert house.wakes() == ["a"]
+
+
+def test_all_who_waited_are_in_flight_before_the_next_drain(house: House) -> None:
+    """Twenty requests that one wake releases are all served before the next model's turn."""
+    house.start()
+    held = house.hold("a", "a1")
+    many = [house.queue("b", f"b{number}", hold="go on") for number in range(20)]
+    other = house.queue("c", "c1")
+    house.release("a1")
+    assert held.result(20).who == "a"
+    until(lambda: len([one for one in house.seen() if one.startswith("b got")]) == 20, "all in")
+    assert house.inside("b") == 20
+    house.release("go on")
+    assert {one.result(20).who for one in many} == {"b"}
+    assert other.result(20).who == "c"
+    assert house.wakes() == ["a", "b", "c"]
+
+
+def test_the_log_rebuilds_the_timeline_without_a_gap(house: House) -> None:
+    """Each activation names the one before it, and the durations fit between their neighbours."""
+    house.start()
+    order = "abcabacb"
+    for name in order:
+        assert house.ask(name).who == name
+    told = house.events("model_activated")
+    assert [one["model"] for one in told] == list(order)
+    assert [one["from"] for one in told] == ["idle", *order[:-1]]
+    assert all(before["model"] == after["from"] for before, after in pairwise(told))
+    moments = [one["timestamp"] for one in told]
+    assert moments == sorted(moments) and len(set(moments)) == len(moments)
+    assert all(one["duration_secs"] > 0 for one in told)
+
+
+def test_a_policy_of_ones_own_gets_its_options_and_decides_with_an_awaitable(build: Build) -> None:
+    """A .py file beside the config: its options arrive, and its answers are obeyed."""
+    house = build("a", "b")
+    (house.folder / "mine.py").write_text(
+        "import asyncio\n"
+        "from llmux.policy import Defer, FifoPolicy\n"
+        "class Mine(FifoPolicy):\n"
+        "    def __init__(self, wait): self.wait = wait\n"
+        "    async def on_pending_request(self, context):\n"
+        "        return Defer(asyncio.sleep(self.wait), reason='a moment')\n"
+    )
+    house.policy |= {"name": "./mine.py", "options": {"wait": 0.05}}
+    house.start()
+    assert house.ask("a").who == "a"
+    assert house.ask("b").who == "b"
+    assert house.wakes() == ["a", "b"]
+
+
+def test_a_policy_that_raises_is_told_and_read_as_fifo(build: Build) -> None:
+    """A mistake in a policy costs a log line and no request."""
+    house = build("a", "b")
+    (house.folder / "bad.py").write_text(
+        "from llmux.policy import FifoPolicy\n"
+        "class Bad(FifoPolicy):\n"
+        "    def on_pending_request(self, context): raise KeyError('oh')\n"
+    )
+    house.policy["name"] = "./bad.py"
+    house.start()
+    assert house.ask("a").who == "a"
+    assert house.ask("b").who == "b"
+    assert "oh" in str(house.events("policy_fault")[0]["error"])
