@@ -84,7 +84,7 @@ def test_an_unknown_key_is_a_warning_that_says_what_was_meant(line: str, hint: s
 
 
 def test_a_key_of_a_later_issue_is_unknown_and_no_other_key_is_guessed_for_it() -> None:
-    (told,) = warnings(GOOD + "bounds: {kill_timeout_secs: 3}")
+    (told,) = warnings(GOOD + "bounds: {first_byte_timeout_secs: 3}")
     assert "did you mean" not in told
 
 

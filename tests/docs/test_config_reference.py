@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from llmux.config import Config, ModelConfig, parse_config
-from llmux.config.model import REQUIRED, SECTIONS, Inherit, Rule, rules
+from llmux.config.model import SECTIONS
+from llmux.config.rules import REQUIRED, Inherit, Rule, rules
 
 PAGE = (Path(__file__).parents[2] / "docs/config.md").read_text()
 HEADINGS: dict[str, type[Any]] = {
@@ -42,6 +43,8 @@ def written_kind(name: str, rule: Rule) -> str:
         kind = ", ".join(rule.choices)
     if rule.kind == "options":
         kind = "mapping"
+    if rule.kind == "state":
+        kind = "auto, off or a path"
     if rule.kind == "alive":
         kind = "shell text or probe"
     if rule.kind == "env":
@@ -84,6 +87,8 @@ def test_the_long_example_says_the_defaults() -> None:
     default = Config()
     assert (config.host, config.port) == (default.host, default.port)
     assert config.policy == default.policy
+    assert config.state == default.state
     assert config.bounds == default.bounds
+    assert config.health == default.health
     assert config.hooks == default.hooks
     assert config.log == default.log

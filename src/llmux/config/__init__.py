@@ -9,13 +9,13 @@ from llmux.config.model import (
     HealthConfig,
     HooksConfig,
     HttpProbe,
-    Inherit,
     LogConfig,
     ModelConfig,
     PolicyConfig,
     ResolvedModel,
     TcpProbe,
 )
+from llmux.config.rules import Inherit
 from llmux.errors import ConfigError
 
 __all__ = [

@@ -81,6 +81,7 @@ def parse_config(
         config = replace(config, port=port)
     _check_ports(config, reader, "--port" if port is not None else "port")
     _check_policy(config, reader)
+    _check_breaker(config, reader)
     if any(finding.kind is Kind.ERROR for finding in reader.findings):
         raise InvalidConfigError(reader.findings)
     return Loaded(config, in_file_order(reader.findings), from_2_4, reader.places)
@@ -97,7 +98,7 @@ def script_findings(loaded: Loaded, process_dir: Path) -> list[Finding]:
     (here, _), (there, way) = homes if config.hooks.cwd == "config" else homes[::-1]
     found: list[Finding] = []
     for name, model in config.models.items():
-        for key in ("wake", "sleep", "alive"):
+        for key in ("wake", "sleep", "alive", "kill"):
             line = getattr(model, key)
             script = _SCRIPT.match(line) if isinstance(line, str) else None
             if script is None or _exists(here, script[1]) or not _exists(there, script[1]):
@@ -159,6 +160,15 @@ def _check_ports(config: Config, reader: SchemaReader, source: str) -> None:
             message = f"{key} is that of {dotted([other])} too"
             hint = "right only if one server answers for both"
             reader.report(place, message, str(model.port), hint, Kind.WARNING)
+
+
+def _check_breaker(config: Config, reader: SchemaReader) -> None:
+    least, most = config.health.breaker_min_secs, config.health.breaker_max_secs
+    keys = [("health", "breaker_max_secs"), ("health", "breaker_min_secs")]
+    place = next((reader.places[key] for key in keys if key in reader.places), None)
+    if place is not None and least > most:
+        message = f"{dotted(keys[0])} must not be below {dotted(keys[1])}"
+        reader.report(place, message, f"{most:g} < {least:g}", "make one fit the other")
 
 
 def _check_policy(config: Config, reader: SchemaReader) -> None:

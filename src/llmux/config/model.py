@@ -8,89 +8,14 @@ know files and lines. Durations are float seconds, None where a bound is lifted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
-from enum import Enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-REQUIRED: Final = MISSING
+from llmux.config.rules import INHERIT, Inherit, Rule, choice, count, key, rules, secs
 
-
-class Inherit(Enum):
-    """The value of a model's key that says nothing: the key above it rules."""
-
-    INHERIT = "as above"
-
-
-INHERIT: Final = Inherit.INHERIT
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """How a key is read: which kind of value, and whether `null` may stand there."""
-
-    kind: Literal[
-        "port",
-        "count",
-        "seconds",
-        "bool",
-        "text",
-        "name",
-        "choice",
-        "alive",
-        "env",
-        "options",
-        "state",
-    ]
-    why: str
-    """One sentence for the reference."""
-    nullable: bool = False
-    choices: tuple[str, ...] = ()
-    since_2_4: bool = False
-    """Whether llmux 2.4.0 knew the key."""
-    above_zero: bool = False
-    """Whether a duration of 0 would make no sense."""
-    wish: bool = False
-    """Whether it is a limit that one may wish for: its absence lifts no bound."""
-
-
-def _key(rule: Rule, default: Any = MISSING) -> Any:
-    return field(default=default, metadata={"rule": rule})
-
-
-def _secs(
-    default: float | Inherit | None,
-    why: str,
-    *,
-    nullable: bool = True,
-    old: bool = False,
-    above_zero: bool = False,
-    wish: bool = False,
-) -> Any:
-    rule = Rule("seconds", why, nullable=nullable, since_2_4=old, above_zero=above_zero, wish=wish)
-    return _key(rule, default)
-
-
-def _count(
-    default: int | Inherit | None, why: str, *, nullable: bool = True, wish: bool = False
-) -> Any:
-    return _key(Rule("count", why, nullable=nullable, wish=wish), default)
-
-
-def _choice(default: str, other: str, why: str) -> Any:
-    return _key(Rule("choice", why, choices=(default, other)), default)
-
-
-def rules(section: type[Any]) -> Iterator[tuple[str, Rule, Any]]:
-    """Each key of a section with its rule and its default (`REQUIRED` if it has none)."""
-    entry: Field[Any]
-    for entry in fields(section):
-        if "rule" in entry.metadata:
-            made = entry.default_factory
-            default = entry.default if made is MISSING else made()
-            yield entry.name, entry.metadata["rule"], default
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +37,18 @@ Alive = str | HttpProbe | TcpProbe
 class ModelConfig:
     """One model: where it listens and how it is woken and put to sleep."""
 
-    port: int = _key(Rule("port", "Where the backend listens on 127.0.0.1.", since_2_4=True))
-    wake: str = _key(
+    port: int = key(Rule("port", "Where the backend listens on 127.0.0.1.", since_2_4=True))
+    wake: str = key(
         Rule(
             "text",
             "Brings the model up from any state; exit code 0 means that it can serve.",
             since_2_4=True,
         )
     )
-    sleep: str = _key(
+    sleep: str = key(
         Rule("text", "Frees its resources; exit code 0 means that it is asleep.", since_2_4=True)
     )
-    alive: Alive | None = _key(
+    alive: Alive | None = key(
         Rule(
             "alive",
             "How to see that the model can answer: a shell line whose exit code 0 says yes, "
@@ -133,7 +58,7 @@ class ModelConfig:
         ),
         None,
     )
-    kill: str | None = _key(
+    kill: str | None = key(
         Rule(
             "text",
             "The last resort where sleep fails twice; exit code 0 means that it is gone.",
@@ -141,39 +66,39 @@ class ModelConfig:
         ),
         None,
     )
-    wake_timeout_secs: float | Inherit | None = _secs(
+    wake_timeout_secs: float | Inherit | None = secs(
         INHERIT, "This model's own bound for its wake hook."
     )
-    sleep_timeout_secs: float | Inherit | None = _secs(
+    sleep_timeout_secs: float | Inherit | None = secs(
         INHERIT, "This model's own bound for its sleep hook."
     )
-    kill_timeout_secs: float | Inherit | None = _secs(
+    kill_timeout_secs: float | Inherit | None = secs(
         INHERIT, "This model's own bound for its kill hook."
     )
-    alive_timeout_secs: float | Inherit | None = _secs(
+    alive_timeout_secs: float | Inherit | None = secs(
         INHERIT, "This model's own bound for one asking of `alive`."
     )
-    drain_timeout_secs: float | Inherit | None = _secs(
+    drain_timeout_secs: float | Inherit | None = secs(
         INHERIT, "This model's own bound for the drain before it is put to sleep."
     )
-    request_timeout_secs: float | Inherit | None = _secs(
+    request_timeout_secs: float | Inherit | None = secs(
         INHERIT, "How long a request may wait for this model."
     )
-    max_wait_secs: float | Inherit | None = _secs(
+    max_wait_secs: float | Inherit | None = secs(
         INHERIT, "How long requests for this model wait before they go first.", wish=True
     )
-    max_queue: int | Inherit | None = _count(
+    max_queue: int | Inherit | None = count(
         INHERIT, "How many requests may wait for this model; above it 429."
     )
-    max_in_flight: int | None = _count(
+    max_in_flight: int | None = count(
         None,
         "How many requests the backend gets at the same time; more wait inside llmux, in order.",
         wish=True,
     )
-    min_active_secs: float | Inherit = _secs(
+    min_active_secs: float | Inherit = secs(
         INHERIT, "How long this model is kept before it may be left.", nullable=False
     )
-    drain_before_switch: bool | Inherit = _key(
+    drain_before_switch: bool | Inherit = key(
         Rule("bool", "Whether this model's requests in flight are waited for."), INHERIT
     )
 
@@ -182,7 +107,7 @@ class ModelConfig:
 class PolicyConfig:
     """Who decides when the accelerator changes hands, and what holds under every policy."""
 
-    name: str = _key(
+    name: str = key(
         Rule(
             "name",
             "A built-in policy, an entry point of the group `llmux.policies`, "
@@ -190,16 +115,16 @@ class PolicyConfig:
         ),
         "fifo",
     )
-    request_timeout_secs: float | None = _secs(
+    request_timeout_secs: float | None = secs(
         None, "How long a request may wait for its model; `null` is for ever.", old=True
     )
-    drain_before_switch: bool = _key(
+    drain_before_switch: bool = key(
         Rule("bool", "Whether requests in flight are waited for.", since_2_4=True), True
     )
-    min_active_secs: float = _secs(
+    min_active_secs: float = secs(
         0.0, "How long a model is kept before it may be left.", nullable=False, old=True
     )
-    max_wait_secs: float | None = _secs(
+    max_wait_secs: float | None = secs(
         None,
         "A model whose oldest request has waited this long goes first under every policy; "
         "`null` leaves it to the policy.",
@@ -215,59 +140,59 @@ class PolicyConfig:
 class BoundsConfig:
     """Every wait and every buffer has a bound; `null` lifts it."""
 
-    wake_timeout_secs: float | None = _secs(
+    wake_timeout_secs: float | None = secs(
         1800.0, "A wake hook; large models start cold in 10 to 20 minutes."
     )
-    sleep_timeout_secs: float | None = _secs(120.0, "A sleep hook.")
-    kill_timeout_secs: float | None = _secs(30.0, "A kill hook.")
-    alive_timeout_secs: float | None = _secs(5.0, "One asking of `alive`, or of the port.")
-    drain_timeout_secs: float | None = _secs(
+    sleep_timeout_secs: float | None = secs(120.0, "A sleep hook.")
+    kill_timeout_secs: float | None = secs(30.0, "A kill hook.")
+    alive_timeout_secs: float | None = secs(5.0, "One asking of `alive`, or of the port.")
+    drain_timeout_secs: float | None = secs(
         600.0, "Waiting for the requests in flight before a model is put to sleep."
     )
-    connect_timeout_secs: float | None = _secs(5.0, "Connecting to a backend.")
-    header_timeout_secs: float | None = _secs(10.0, "A client's sending of a request's head.")
-    body_timeout_secs: float | None = _secs(30.0, "A pause within a client's sending of a body.")
-    keepalive_timeout_secs: float | None = _secs(
+    connect_timeout_secs: float | None = secs(5.0, "Connecting to a backend.")
+    header_timeout_secs: float | None = secs(10.0, "A client's sending of a request's head.")
+    body_timeout_secs: float | None = secs(30.0, "A pause within a client's sending of a body.")
+    keepalive_timeout_secs: float | None = secs(
         75.0, "An idle connection of a client; idle ones to backends are kept 4 s."
     )
-    shutdown_grace_secs: float = _secs(
+    shutdown_grace_secs: float = secs(
         30.0, "Time that running answers get after SIGTERM.", nullable=False
     )
-    max_header_bytes: int | None = _count(65536, "The head of a request, or of a backend's answer.")
-    max_body_bytes: int | None = _count(100_000_000, "The body of a request.")
-    max_queue: int | None = _count(
+    max_header_bytes: int | None = count(65536, "The head of a request, or of a backend's answer.")
+    max_body_bytes: int | None = count(100_000_000, "The body of a request.")
+    max_queue: int | None = count(
         1024, "Requests that wait for one model; above it 429 with `Retry-After`."
     )
-    max_connections: int | None = _count(4096, "Connections of clients at the same time.")
+    max_connections: int | None = count(4096, "Connections of clients at the same time.")
 
 
 @dataclass(frozen=True, slots=True)
 class HealthConfig:
     """How backends that die, hang or fail are noticed, and what is done about it."""
 
-    interval_secs: float = _secs(
+    interval_secs: float = secs(
         10.0,
         "How often `alive` is asked while a model is awake and no hook of it runs.",
         nullable=False,
         above_zero=True,
     )
-    failures: int = _count(
+    failures: int = count(
         3,
         "So many failures in a row, with a port that accepts, make a model hung.",
         nullable=False,
     )
-    breaker_min_secs: float = _secs(
+    breaker_min_secs: float = secs(
         2.0,
         "How long a model whose wake failed is left alone; it doubles with each failure in a row.",
         nullable=False,
         above_zero=True,
     )
-    breaker_max_secs: float = _secs(
+    breaker_max_secs: float = secs(
         60.0,
         "Where that doubling ends; a wake followed by one answer starts it over.",
         nullable=False,
     )
-    rescue: bool = _key(
+    rescue: bool = key(
         Rule(
             "bool",
             "Sends a request once more, after a new wake, when its backend died before the first "
@@ -275,19 +200,19 @@ class HealthConfig:
         ),
         True,
     )
-    on_sleep_failure: str = _choice(
+    on_sleep_failure: Literal["stop", "continue"] = choice(
         "stop",
         "continue",
         "`stop` keeps the accelerator for a model that will not sleep; `continue` wakes the next "
         "one beside it, as 2.4.0 did.",
     )
-    on_drain_timeout: str = _choice(
+    on_drain_timeout: Literal["cut", "wait"] = choice(
         "cut",
         "wait",
         "`cut` ends answers that run longer than the drain may last, with an error; `wait` waits "
         "for them.",
     )
-    on_shutdown: str = _choice(
+    on_shutdown: Literal["keep", "sleep"] = choice(
         "keep",
         "sleep",
         "`keep` leaves the awake model awake for the next start; `sleep` puts it to sleep.",
@@ -298,7 +223,7 @@ class HealthConfig:
 class HooksConfig:
     """What every hook finds around it."""
 
-    cwd: str = _key(
+    cwd: str = key(
         Rule(
             "choice",
             "Where hooks run: the config file's directory, or the `process`'s as in 2.4.0.",
@@ -306,7 +231,7 @@ class HooksConfig:
         ),
         "config",
     )
-    env: str | tuple[str, ...] = _key(
+    env: str | tuple[str, ...] = key(
         Rule("env", "`inherit` gives hooks the gateway's environment; a list gives those names."),
         "inherit",
     )
@@ -316,10 +241,10 @@ class HooksConfig:
 class LogConfig:
     """How the gateway tells what it does, on standard output."""
 
-    format: str = _key(
+    format: str = key(
         Rule("choice", "Lines for people, or JSON.", choices=("console", "json")), "console"
     )
-    level: str = _key(
+    level: str = key(
         Rule("choice", "The least that is told.", choices=("debug", "info", "warning", "error")),
         "info",
     )
@@ -352,11 +277,11 @@ class ResolvedModel:
 class Config:
     """A whole config, checked. `path` is the file that it came from."""
 
-    host: str = _key(
+    host: str = key(
         Rule("name", "The address to listen on; `0.0.0.0` opens it to the network."), "127.0.0.1"
     )
-    port: int = _key(Rule("port", "Where the gateway listens.", since_2_4=True), 3000)
-    state: str = _key(
+    port: int = key(Rule("port", "Where the gateway listens.", since_2_4=True), 3000)
+    state: str = key(
         Rule(
             "state",
             "The file that remembers over restarts what is awake, what was learned and which hook "
@@ -411,12 +336,8 @@ class Config:
             for prefix, section in sections
             for name, rule, _ in rules(type(section))
             if rule.kind in ("seconds", "count") and getattr(section, name) is None
-            if not rule.wish or (section is not self.policy and self._above(name) is not None)
+            if not rule.wish or getattr(self.policy, name, None) is not None
         ]
-
-    def _above(self, name: str) -> object:
-        """What holds for all models where a model says nothing; None if no key says it."""
-        return getattr(self.policy, name, None)
 
 
 def _own(own: _T | Inherit, above: _T) -> _T:

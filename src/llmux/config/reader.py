@@ -13,18 +13,16 @@ from typing import Any, Final
 from llmux.config import scalars
 from llmux.config.findings import Finding, Kind, closest, dotted, excerpt
 from llmux.config.model import (
-    REQUIRED,
     SECTIONS,
     Alive,
     Config,
     HttpProbe,
     ModelConfig,
     PolicyConfig,
-    Rule,
     TcpProbe,
-    rules,
 )
 from llmux.config.nodes import ListNode, MappingNode, Mark, Node, Scalar, shown
+from llmux.config.rules import REQUIRED, Rule, rules
 
 _REFUSED: Final = {
     "auth": "keys are not checked yet, and a file that asks for them must not run open",
@@ -268,7 +266,7 @@ def _seconds(scalar: Scalar, rule: Rule) -> float:
 
 
 def _state(scalar: Scalar, rule: Rule) -> str:
-    if scalar.literal and scalar.value.lower() in _YES_NO.keys() | _YES_NO.values() - {"off"}:
+    if scalar.literal and scalar.value.lower() in _STATE_WORDS:
         raise ValueError(f"must be {_WANTED[rule.kind]}")
     return _text(scalar, rule)
 
@@ -333,6 +331,8 @@ def _hint(node: Node, rule: Rule) -> str:
             return "write it without quotes"
         if rule.kind == "bool" and (word := _YES_NO.get(node.value.lower())):
             return f"did you mean `{word}`?"
+        if rule.kind == "state" and (word := _STATE_WORDS.get(node.value.lower())):
+            return f"did you mean `{word}`?"
     return "null lifts the bound" if rule.nullable and rule.kind in ("count", "seconds") else ""
 
 
@@ -344,6 +344,11 @@ _YES_NO: Final = {
     "off": "false",
     "0": "false",
 }
+_STATE_WORDS: Final = {
+    **dict.fromkeys(("false", "no", "none", "null", "~", "", "0"), "off"),
+    **dict.fromkeys(("true", "yes", "on", "1"), "auto"),
+}
+"""Words that hardly mean a path; a file of such a name is written `./no`."""
 
 
 def _homes(name: str, but: str = "") -> str:
