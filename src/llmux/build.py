@@ -23,7 +23,13 @@ from llmux.http.limits import Limits
 from llmux.http.server import Gateway
 from llmux.policy.base import PolicySettings, SwitchPolicy
 from llmux.policy.registry import load_policy
+from llmux.runtime import probes
+from llmux.runtime.findings import Finding
 from llmux.runtime.hooks import HookRunner, HookSpec
+from llmux.runtime.keeper import Keeper
+from llmux.runtime.lives import Lives
+from llmux.runtime.probes import Probe
+from llmux.runtime.statefile import StateFile, state_path
 from llmux.runtime.switcher import ModelSwitcher
 from llmux.telemetry.log import LogNews
 from llmux.telemetry.metrics import Metrics
@@ -38,7 +44,9 @@ class Parts:
     config: Config
     policy: SwitchPolicy
     hooks: HookRunner
+    keeper: Keeper
     switcher: ModelSwitcher
+    lives: Lives
     metrics: Metrics
     gateway: Gateway
 
@@ -46,8 +54,24 @@ class Parts:
 def build(config: Config) -> Parts:
     """Make all parts of a gateway; nothing runs or listens yet. PolicyError, ConfigError."""
     policy = build_policy(config)
-    hooks = build_hooks(config)
-    switcher = ModelSwitcher(hooks, policy, settings=_lanes(config, policy))
+    state = StateFile(state_path(config.state, config.path), config.models, config=config.path)
+    hooks = build_hooks(config, state)
+    logs = LogNews()
+    keeper = Keeper(
+        hooks,
+        _probes(config, hooks),
+        state=state,
+        interval=config.health.interval_secs,
+        failures=config.health.failures,
+        on_sleep_failure="stop" if config.health.on_sleep_failure == "stop" else "continue",
+    )
+    switcher = ModelSwitcher(
+        keeper,
+        policy,
+        settings=_lanes(config, policy),
+        survey=True,
+        rescue=config.health.rescue,
+    )
     metrics = Metrics(
         switcher.registered_models(),
         queue_depths=switcher.queue_depths,
@@ -67,8 +91,29 @@ def build(config: Config) -> Parts:
         if isinstance(news, ModelAsleep):
             gateway.flush(news.model)
 
-    switcher.listeners += [flush, metrics, LogNews()]
-    return Parts(config, policy, hooks, switcher, metrics, gateway)
+    def found(finding: Finding) -> None:
+        metrics(finding)
+        logs(finding)
+
+    keeper.listen(found)
+    switcher.listeners += [flush, metrics, logs]
+    lives = Lives(keeper, switcher, interval=config.health.interval_secs)
+    return Parts(config, policy, hooks, keeper, switcher, lives, metrics, gateway)
+
+
+def _probes(config: Config, runner: HookRunner) -> dict[str, tuple[Probe | None, Probe, str]]:
+    """Return for each model how it is asked whether it lives, and how its port is asked."""
+    made: dict[str, tuple[Probe | None, Probe, str]] = {}
+    for name in config.models:
+        one = config.for_model(name)
+        knock = probes.tcp(one.port, one.alive_timeout)
+        alive: Probe | None = None
+        if isinstance(one.alive, HttpProbe):
+            alive = probes.http(one.port, one.alive.path, one.alive_timeout)
+        elif isinstance(one.alive, str):
+            alive = probes.shell(runner, name)
+        made[name] = (alive, knock, repr(one.alive))
+    return made
 
 
 def build_policy(config: Config) -> SwitchPolicy:
@@ -82,7 +127,7 @@ def build_policy(config: Config) -> SwitchPolicy:
     return load_policy(config.policy.name, config, config.policy.options, settings, base)
 
 
-def build_hooks(config: Config) -> HookRunner:
+def build_hooks(config: Config, state: StateFile | None = None) -> HookRunner:
     """Make the runner for the config's hooks, with the directory and environment they get."""
     cwd: Path | None = None
     if config.hooks.cwd == "config" and config.path is not None:
@@ -96,10 +141,19 @@ def build_hooks(config: Config) -> HookRunner:
         alive = None if isinstance(one.alive, HttpProbe | TcpProbe) else one.alive
         specs.append(
             HookSpec(
-                name, one.port, one.wake, one.sleep, alive, one.wake_timeout, one.sleep_timeout
+                name,
+                one.port,
+                one.wake,
+                one.sleep,
+                alive,
+                one.wake_timeout,
+                one.sleep_timeout,
+                one.alive_timeout,
+                kill=one.kill,
+                kill_timeout=one.kill_timeout,
             )
         )
-    return HookRunner(specs, cwd=cwd, env=env)
+    return HookRunner(specs, cwd=cwd, env=env, journal=state)
 
 
 def _lanes(config: Config, policy: SwitchPolicy) -> dict[str, LaneSettings]:
@@ -122,7 +176,13 @@ def _lanes(config: Config, policy: SwitchPolicy) -> dict[str, LaneSettings]:
             min_active=_own(model, "min_active_secs", min_active) or 0.0,
             drain_before_switch=bool(_own(model, "drain_before_switch", drain)),
             drain_timeout=one.drain_timeout,
+            cut_drain=config.health.on_drain_timeout == "cut",
             wake_timeout=one.wake_timeout,
+            max_wait=one.max_wait,
+            max_queue=one.max_queue,
+            max_in_flight=one.max_in_flight,
+            breaker_min=config.health.breaker_min_secs,
+            breaker_max=config.health.breaker_max_secs,
         )
     return lanes
 
@@ -139,11 +199,14 @@ def _limits(config: Config) -> Limits:
 async def run_gateway(config: Config, *, on_ready: Callable[[str, int], None] | None = None) -> int:
     """Serve until a signal ends it, and return the exit code; OSError if the port is taken.
 
+    StateBusyError if another gateway runs with the same config.
+
     SIGTERM and SIGINT stop gracefully within `bounds.shutdown_grace_secs`, a second one at once.
     `on_ready(host, port)` is called once the gateway listens.
     """
     raise_descriptor_limit()
     parts = build(config)
+    parts.keeper.state.open()
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
     hurry = asyncio.Event()
@@ -162,15 +225,26 @@ async def run_gateway(config: Config, *, on_ready: Callable[[str, int], None] | 
     for name in ("SIGTERM", "SIGINT"):
         loop.add_signal_handler(getattr(signal, name), stop, name)
     loop.add_signal_handler(signal.SIGHUP, ignore)
+    beginning: asyncio.Task[None] | None = None
     try:
         port = await parts.gateway.start(config.host, config.port)
         parts.switcher.start()
+        beginning = loop.create_task(parts.lives.begin())
+        beginning.add_done_callback(_begun)
         if on_ready is not None:
             on_ready(config.host, port)
         await ending.wait()
     finally:
+        if beginning is not None:
+            beginning.cancel()
         await _shut_down(parts, hurry)
     return 0
+
+
+def _begun(task: asyncio.Task[None]) -> None:
+    """Tell of a look at the models that failed: nothing is woken without it."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.critical("the look at the models failed: %r", error, exc_info=error)
 
 
 async def _shut_down(parts: Parts, hurry: asyncio.Event) -> None:
@@ -187,6 +261,9 @@ async def _shut_down(parts: Parts, hurry: asyncio.Event) -> None:
     hurried.cancel()
     await parts.switcher.stop()
     await parts.hooks.end_all()
+    if parts.config.health.on_shutdown == "sleep" and not hurry.is_set():
+        await parts.lives.sleep_all()
+    await parts.lives.end()
 
 
 def raise_descriptor_limit() -> None:

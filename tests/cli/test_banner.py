@@ -17,6 +17,15 @@ models:
 """
 
 
+FOUR = """\
+models:
+  a: {port: 1, wake: x, sleep: y, alive: {http: /health}}
+  b: {port: 2, wake: x, sleep: y, alive: {tcp: true}}
+  c: {port: 3, wake: x, sleep: y, alive: "curl -sf -H 'Authorization: Bearer s3cret' :3"}
+  d: {port: 4, wake: x, sleep: y}
+"""
+
+
 def load(text: str) -> Loaded:
     return parse_config(text, "config.yaml")
 
@@ -32,9 +41,19 @@ def test_the_banner_says_where_the_api_is_and_what_is_behind_it() -> None:
     assert shown(load(TWO)).splitlines()[1:] == [
         "  API     http://127.0.0.1:3000/v1",
         "  policy  fifo",
-        "  models  llama      asleep, port 8001",
-        "          [red]qwen  asleep, port 8002",
+        "  models  llama      port 8001, no alive: its port is asked",
+        "          [red]qwen  port 8002, no alive: its port is asked",
         "  lifted  policy.request_timeout_secs is null: no bound",
+    ]
+
+
+def test_the_banner_says_how_each_model_is_asked_and_repeats_no_command() -> None:
+    lines = shown(load(FOUR)).splitlines()
+    assert [line[10:] for line in lines if ", " in line and "port" in line] == [
+        "a  port 1, alive: http /health",
+        "b  port 2, alive: tcp",
+        "c  port 3, alive: shell",
+        "d  port 4, no alive: its port is asked",
     ]
 
 
@@ -43,8 +62,7 @@ def test_everything_to_think_about_stands_in_the_banner_and_an_open_door_first()
     lines = [line for line in shown(load(text)).splitlines() if line.startswith("  !")]
     assert "whoever reaches 0.0.0.0:3000 can use the models" in lines[0]
     assert "config.yaml:1:1: `colour` is not a key of the config" in lines[1]
-    assert "`alive` is checked for form but not asked yet" in lines[2]
-    assert len(lines) == 3
+    assert len(lines) == 2
 
 
 def test_a_file_of_2_4_0_is_told_that_it_is_not_open_to_the_network_any_more() -> None:

@@ -182,7 +182,7 @@ def test_serve_greets_and_ends_with_0_on_a_signal(home: Path, free_port: int) ->
         with serving("-p", str(free_port), cwd=home) as process:
             greeting = read_until(process.stdout, "lifted")
             assert f"http://127.0.0.1:{free_port}/v1" in greeting
-            assert "a  asleep, port 1" in greeting
+            assert "a  port 1, no alive: its port is asked" in greeting
             process.send_signal(number)
             _, errors = process.communicate(timeout=30)
             assert (process.returncode, errors) == (0, "")

@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from llmux import __version__
-from llmux.config import Config, Finding
+from llmux.config import Alive, Config, Finding, HttpProbe, TcpProbe
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -39,8 +39,6 @@ def notices(config: Config, findings: Iterable[Finding], from_2_4: bool) -> list
             )
         )
     told += [Notice(str(finding)) for finding in findings]
-    if any(model.alive is not None for model in config.models.values()):
-        told.append(Notice("`alive` is checked for form but not asked yet"))
     if from_2_4 and is_loopback(config.host):
         told.append(Notice(f"listens on {config.host} only; `host: 0.0.0.0` is llmux 2.4.0's way"))
     return told
@@ -57,7 +55,7 @@ def banner(config: Config, told: Sequence[Notice], port: int | None = None) -> T
     for number, (name, model) in enumerate(config.models.items()):
         text.append("\n  models  " if number == 0 else "\n          ", "dim not bold")
         padding = " " * (width - cell_len(name))
-        text.append(f"{name}{padding}  asleep, port {model.port}", "not bold")
+        text.append(f"{name}{padding}  port {model.port}, {witness(model.alive)}", "not bold")
     for number, bound in enumerate(config.lifted_bounds()):
         text.append("\n  lifted  " if number == 0 else "\n          ", "dim not bold")
         text.append(f"{bound} is null: no bound", "not bold")
@@ -65,6 +63,19 @@ def banner(config: Config, told: Sequence[Notice], port: int | None = None) -> T
         text.append("\n  !       ", "bold red" if notice.loud else "yellow not bold")
         text.append(notice.text, "bold red" if notice.loud else "yellow not bold")
     return text
+
+
+def witness(alive: Alive | None) -> str:
+    """Say how a model will be asked whether it lives; not what it would answer now."""
+    match alive:
+        case None:
+            return "no alive: its port is asked"
+        case HttpProbe(path):
+            return f"alive: http {path}"
+        case TcpProbe():
+            return "alive: tcp"
+        case _:
+            return "alive: shell"
 
 
 def started_fields(config: Config, port: int | None = None) -> dict[str, object]:

@@ -91,6 +91,10 @@ class Keeper:
     def __repr__(self) -> str:
         return f"<Keeper {len(self.witnesses)} models, {len(self._looks)} looks under way>"
 
+    def listen(self, listener: Callable[[Finding], None]) -> None:
+        """Say who hears of findings from now on."""
+        self._listener = listener
+
     def registered_models(self) -> list[str]:
         """Return the names of all models, in the config's order."""
         return self.runner.registered_models()
