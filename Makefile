@@ -11,7 +11,7 @@ COMPILE := uv pip compile pyproject.toml --universal --generate-hashes --no-head
            --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports format lock clean dev
+.PHONY: help demo test lint types imports format lock clean dev bench bench-quick profile
 
 help:  ## say what there is to make
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' \
@@ -33,6 +33,15 @@ types: dev  ## mypy, strictly
 
 imports: dev  ## the floors of the house: who may import whom
 	@$(PY) -c 'import sys; from importlinter.cli import lint_imports_command as run; run()' --no-cache
+
+bench: dev  ## measure beside nginx and llmux 2.4.0, and write docs/performance.md (ARGS=--help)
+	@$(PY) -m bench $(ARGS)
+
+bench-quick: dev  ## the same in a minute, with fewer rounds; writes nothing
+	@$(PY) -m bench --quick $(ARGS)
+
+profile: dev  ## where the time of a relayed request goes (ARGS=--stream: of a chunk)
+	@$(PY) -m bench.profile $(ARGS)
 
 format: dev  ## let ruff put the files into shape
 	@$(PY) -m ruff check --fix

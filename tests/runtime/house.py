@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmux.core.lane import LaneSettings
+from llmux.core.lane import LaneSettings, Phase
 from llmux.core.news import News, PolicyFault
 from llmux.errors import LlmuxError
 from llmux.policy import Decision, FifoPolicy, PolicyContext, SwitchPolicy
@@ -80,7 +80,8 @@ class House:
         try:
             async with self.switcher.serving(model):
                 visit.inside = self.now
-                assert self.switcher.board.lanes[model].phase.value == "awake"
+                phase = self.switcher.board.lanes[model].phase
+                assert phase in {Phase.AWAKE, Phase.DRAINING}, f"I2: {model} is {phase}"
                 await asyncio.sleep(seconds)
             visit.end = "served"
         except LlmuxError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Iterator
 from typing import Any
 
@@ -168,3 +169,20 @@ def test_our_own_cancellation_is_never_read_as_the_policys_fault() -> None:
         assert complaints == []
 
     run_virtual(story())
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_coroutine_that_nobody_awaits_is_closed_without_a_warning() -> None:
+    """A Defer may come when nobody waits any more; that is nobody's mistake."""
+
+    async def work() -> None:
+        raise AssertionError("it ran")
+
+    coroutine = work()
+    fence, complaints = guard(Says(Defer(coroutine)))
+    answer = fence.decide(CONTEXT)
+    assert isinstance(answer, Defer)
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
+    del answer
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
+    assert complaints == []

@@ -154,3 +154,29 @@ def test_a_runner_of_hooks_may_fall_over_or_stumble_over_a_cancellation() -> Non
         house.assert_nothing_left()
 
     run_virtual(story())
+
+
+class StubbornHooks(FakeHooks):
+    """Hooks whose runner turns a cancellation into an outcome, as one that is killed may."""
+
+    async def run_wake(self, model: str, **told: Any) -> FakeOutcome:
+        """Say that it was killed, whoever cancels it."""
+        try:
+            return await super().run_wake(model, **told)
+        except asyncio.CancelledError:
+            return FakeOutcome(False, None, 1.0, error="killed")
+
+
+def test_stop_ends_also_what_its_own_end_has_ordered() -> None:
+    """The wake that is killed orders a clean-up, and that does not outlive the stop either."""
+
+    async def story() -> None:
+        house = House(TWO, kind=StubbornHooks)
+        waiting = house.send("a")
+        await asyncio.sleep(1)
+        await house.switcher.stop()
+        assert not house.switcher._tasks
+        assert (await waiting).end == "503"
+        house.assert_nothing_left()
+
+    run_virtual(story())

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator
+from dataclasses import replace
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 from llmux.policy.base import (
     Decision,
@@ -43,6 +44,26 @@ def cancelled_from_outside(error: BaseException) -> bool:
     return (
         isinstance(error, asyncio.CancelledError) and task is not None and bool(task.cancelling())
     )
+
+
+def _no_time(seconds: object) -> str | None:
+    """Say what is wrong with a number of seconds, None if nothing is."""
+    if isinstance(seconds, int | float) and 0 <= seconds < LONGEST_SECONDS:
+        return None
+    return "no such time"
+
+
+class _Offered:
+    """A coroutine that a Defer brings; closed without a warning if nobody comes to await it."""
+
+    def __init__(self, work: Coroutine[Any, Any, object]) -> None:
+        self._work = work
+
+    def __await__(self) -> Generator[Any, Any, object]:
+        return self._work.__await__()
+
+    def __del__(self) -> None:
+        self._work.close()
 
 
 class PolicyGuard:
@@ -95,21 +116,24 @@ class PolicyGuard:
     def _check(self, answer: object) -> Decision:
         if not isinstance(answer, SwitchNow | Defer | Skip):
             return self._fifo(f"on_pending_request returned {answer!r}, which is no decision")
-        target: object = answer.target
-        reason: object = answer.reason
         wait: object = answer.wait if isinstance(answer, Defer) else None
-        seconds: object = answer.ask_again if isinstance(answer, Skip) else wait
-        if target is not None and not (isinstance(target, str) and target in self._models):
-            return self._fifo(f"on_pending_request named an unknown model: {target!r}")
-        if reason is not None and not isinstance(reason, str):
-            return self._fifo(f"on_pending_request returned {answer!r}: the reason is no text")
-        if inspect.isawaitable(wait) or (isinstance(answer, Skip) and seconds is None):
-            return answer
-        if isinstance(answer, Defer | Skip) and not (
-            isinstance(seconds, int | float) and 0 <= seconds < LONGEST_SECONDS
-        ):
-            return self._fifo(f"on_pending_request returned {answer!r}: no such time")
+        fault = self._fault(answer.target, answer.reason)
+        if isinstance(answer, Skip) and answer.ask_again is not None:
+            fault = fault or _no_time(answer.ask_again)
+        elif isinstance(answer, Defer) and not inspect.isawaitable(wait):
+            fault = fault or _no_time(wait)
+        if fault:
+            return self._fifo(f"on_pending_request returned {answer!r}: {fault}")
+        if isinstance(answer, Defer) and inspect.iscoroutine(wait):
+            return replace(answer, wait=_Offered(wait))
         return answer
+
+    def _fault(self, target: object, reason: object) -> str | None:
+        if target is not None and not (isinstance(target, str) and target in self._models):
+            return f"it named an unknown model, {target!r}"
+        if reason is not None and not isinstance(reason, str):
+            return "the reason is no text"
+        return None
 
     def _fifo(self, complaint: str) -> Decision:
         self._report(self.name, complaint)

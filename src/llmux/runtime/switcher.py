@@ -417,17 +417,15 @@ class ModelSwitcher:
 
     def _await_defer(self, model: str, until: Awaitable[object]) -> None:
         if model in self._defers:  # a new Defer does not prolong one that runs
-            if inspect.iscoroutine(until):
-                until.close()
             return
 
         async def run() -> None:
             await self._guard.wait(until)
-            if self._defers.get(model) is task:
+            if self._defers.get(model) is asyncio.current_task():
                 del self._defers[model]
                 self.tell(ev.DeferEnded(model))
 
-        self._defers[model] = task = self._spawn(run())
+        self._defers[model] = self._spawn(run())
 
     # ---- hooks and orders ------------------------------------------------------------------------
 

@@ -1,0 +1,401 @@
+"""The planted faults: one small, plausible mistake each, over board, driver and fence.
+
+Each was chosen because somebody could make it: a count that is lost, a gate that is open, an alarm
+that is left, a stale word that is heard. `python -m tests.mutants` shows that each is caught.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BOARD = "core/board.py"
+PLAN = "core/plan.py"
+DRIVER = "runtime/switcher.py"
+GUARD = "runtime/guard.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One fault: in `file` under the package, the only `old` becomes `new`."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+MUTANTS = [
+    # ---- counts ------------------------------------------------------------------------------
+    Mutant(
+        "leave does not count out who was inside",
+        BOARD,
+        "            del lane.inside[ticket]\n",
+        "",
+    ),
+    Mutant(
+        "leave does not take a waiting ticket out of its queue",
+        BOARD,
+        "        if stage == WAITING:\n            self._unqueue(ticket)\n",
+        "        if stage == WAITING:\n",
+    ),
+    Mutant(
+        "the total of those who wait is never lowered",
+        BOARD,
+        "        self.waiting_total -= 1\n",
+        "",
+    ),
+    Mutant(
+        "a cut leaves the tickets counted",
+        BOARD,
+        "            lane.inside.clear()\n",
+        "",
+    ),
+    Mutant(
+        "a service that began at time zero counts as none",
+        BOARD,
+        "0.0 if admitted is None else now - admitted",
+        "0.0 if not admitted else now - admitted",
+    ),
+    # ---- gates -------------------------------------------------------------------------------
+    Mutant(
+        "a draining model admits",
+        BOARD,
+        "        if lane.phase is _AWAKE and not self.closed:\n            ticket.stage",
+        "        if lane.phase in {_AWAKE, Phase.DRAINING} and not self.closed:\n"
+        "            ticket.stage",
+    ),
+    Mutant(
+        "a closing gateway admits",
+        BOARD,
+        "        if lane.phase is _AWAKE and not self.closed:\n            ticket.stage",
+        "        if lane.phase is _AWAKE:\n            ticket.stage",
+    ),
+    Mutant(
+        "min_active stops serving",
+        BOARD,
+        "        if lane.phase is _AWAKE and not self.closed:\n            ticket.stage",
+        "        if lane.phase is _AWAKE and not self.closed and not lane.fresh:\n"
+        "            ticket.stage",
+    ),
+    Mutant(
+        "min_active is not kept",
+        BOARD,
+        "        if any(lane.fresh for lane in leaving):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "the sleep hook does not wait for the requests inside",
+        PLAN,
+        "            and not any(lane.inside and lane.settings.drain_before_switch"
+        " for lane in self.leaving)\n",
+        "",
+    ),
+    Mutant(
+        "the sleep hook does not wait for the policy's preparation",
+        PLAN,
+        "            self.prepared\n            and not any(",
+        "            not any(",
+    ),
+    Mutant(
+        "nobody has to make room",
+        "core/places.py",
+        "            if free >= amount:\n",
+        "            if free >= 0:\n",
+    ),
+    # ---- the switch --------------------------------------------------------------------------
+    Mutant(
+        "a model is woken for nobody",
+        BOARD,
+        "        if self.closed or not self._wanted(plan.target):\n",
+        "        if self.closed:\n",
+    ),
+    Mutant(
+        "a closing gateway wakes",
+        BOARD,
+        "            other = None if self.closed else self._next_best()\n",
+        "            other = self._next_best() or plan.target\n",
+    ),
+    Mutant(
+        "a drain for nobody goes on",
+        BOARD,
+        "        if not self._wanted(plan.target):\n            self._abandon(plan, now)\n",
+        "        if False:\n            self._abandon(plan, now)\n",
+    ),
+    Mutant(
+        "the wake hook is ordered twice",
+        BOARD,
+        '        self._run(plan, "wake", plan.target, reason)\n',
+        '        self._run(plan, "wake", plan.target, reason)\n' * 2,
+    ),
+    Mutant(
+        "a stale hook's end is believed",
+        BOARD,
+        "        if plan is None or not plan.hook or plan.hook != event.number:\n",
+        "        if plan is None or not plan.hook:\n",
+    ),
+    Mutant(
+        "a stale preparation's end is believed",
+        BOARD,
+        "                if self.plan is not None and self.plan.number == number:\n",
+        "                if self.plan is not None:\n",
+    ),
+    Mutant(
+        "an abandoned switch does not admit who came meanwhile",
+        BOARD,
+        "            lane.phase = Phase.AWAKE\n            self.awake.append(lane)\n"
+        "            self._admit_waiting(lane, now, None)\n",
+        "            lane.phase = Phase.AWAKE\n            self.awake.append(lane)\n",
+    ),
+    Mutant(
+        "an abandoned switch leaves the preparation running",
+        BOARD,
+        "            self._effects.append(fx.DropPrepare(plan.number))\n",
+        "",
+    ),
+    Mutant(
+        "the youngest waiter goes first",
+        BOARD,
+        "        found.sort(key=lambda pair: pair[0])\n",
+        "        found.sort(key=lambda pair: -pair[0])\n",
+    ),
+    Mutant(
+        "a failed wake forgets its waiters",
+        BOARD,
+        "        self._reject_waiting(lane, error)\n        self._settle_orders(lane, error)\n"
+        "        plan.stage",
+        "        self._settle_orders(lane, error)\n        plan.stage",
+    ),
+    Mutant(
+        "a failed wake is not cleaned up",
+        BOARD,
+        '        self._run(plan, "sleep", lane, "clean up after a failed wake")\n',
+        "        self._end_cleaning(plan)\n",
+    ),
+    Mutant(
+        "a broken model does not rest",
+        BOARD,
+        "        lane.resting = True\n",
+        "",
+    ),
+    Mutant(
+        "what the backend has proven outlives its sleep",
+        BOARD,
+        "            lane.proven = False\n",
+        "",
+    ),
+    Mutant(
+        "the learned cost contains the drain",
+        BOARD,
+        "self.costs.record(source, lane.name, plan.hook_seconds)",
+        "self.costs.record(source, lane.name, duration)",
+    ),
+    # ---- alarms ------------------------------------------------------------------------------
+    Mutant(
+        "the deadline of an admitted request is not cancelled",
+        BOARD,
+        '            self._effects.append(fx.CancelAlarm(("deadline", ticket)))\n',
+        "            pass\n",
+    ),
+    Mutant(
+        "the deadline counts from the queue, not from the arrival",
+        BOARD,
+        "            left = ticket.arrived + timeout - now\n",
+        "            left = timeout\n",
+    ),
+    Mutant(
+        "the bound of a drain is not set",
+        BOARD,
+        '                self._effects.append(fx.SetAlarm(("drain", source.name), bound))\n',
+        "                pass\n",
+    ),
+    Mutant(
+        "the bound of a drain is not cancelled",
+        BOARD,
+        '            self._effects.append(fx.CancelAlarm(("drain", plan.source.name)))\n',
+        "            pass\n",
+    ),
+    Mutant(
+        "what a Defer waited for beside its time is left behind",
+        BOARD,
+        '            self._effects.append(fx.CancelAlarm(("defer", lane.name)))\n'
+        "            lane.wish = Wish.MATURED\n",
+        "            lane.wish = Wish.MATURED\n",
+    ),
+    Mutant(
+        "a Defer outlives its last waiter",
+        BOARD,
+        "            lane.waiting_sum = 0.0\n            lane.reason = None\n"
+        "            self._forget_wish(lane)\n",
+        "            lane.waiting_sum = 0.0\n            lane.reason = None\n",
+    ),
+    # ---- the policy --------------------------------------------------------------------------
+    Mutant(
+        "a Skip is never reconsidered by itself",
+        BOARD,
+        "                self._ask_later(lane, "
+        "ASK_AGAIN_SECONDS if ask_again is None else ask_again)\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "a new Defer prolongs the one that runs",
+        BOARD,
+        "keep_earlier=running",
+        "keep_earlier=False",
+    ),
+    Mutant(
+        "an end inside does not ask the policy again",
+        BOARD,
+        "                return False\n            self.dirty = True\n            return True\n",
+        "                return False\n            return True\n",
+    ),
+    Mutant(
+        "a wish outlives the switch to another model",
+        BOARD,
+        "            if other.wish is Wish.NOW:\n                other.wish = Wish.NONE\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "an answer to an old question is heard",
+        BOARD,
+        "        if asked.asked != number or asked.name not in self.asking:\n",
+        "        if asked.name not in self.asking:\n",
+    ),
+    Mutant(
+        "a switch begins before all have been asked about",
+        BOARD,
+        "        if self.asking:\n            return None\n",
+        "",
+    ),
+    # ---- orders and the end --------------------------------------------------------------------
+    Mutant(
+        "an order is not settled by the activation",
+        BOARD,
+        "        self._admit_waiting(lane, now, plan.source_name)\n"
+        "        self._settle_orders(lane, None)\n",
+        "        self._admit_waiting(lane, now, plan.source_name)\n",
+    ),
+    Mutant(
+        "an order is not settled by the failure",
+        BOARD,
+        "        self._settle_orders(lane, error)\n        plan.stage",
+        "        plan.stage",
+    ),
+    Mutant(
+        "a withdrawn order stands",
+        BOARD,
+        "                self.orders.pop(number, None)\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "closing forgets those who wait",
+        BOARD,
+        '            self._reject_waiting(lane, DrainingError("the gateway is shutting down"))\n',
+        "",
+    ),
+    # ---- the driver ----------------------------------------------------------------------------
+    Mutant(
+        "a request cancelled in the queue is never counted out",
+        DRIVER,
+        "        try:\n            await self._admission(ticket)\n            yield",
+        "        await self._admission(ticket)\n        try:\n            yield",
+    ),
+    Mutant(
+        "a lease cancelled in the queue is never given back",
+        DRIVER,
+        "        except BaseException:\n            self.leave(ticket)\n",
+        "        except Exception:\n            self.leave(ticket)\n",
+    ),
+    Mutant(
+        "an order outlives the operator who gave it",
+        DRIVER,
+        "            if self._orders.pop(number, None) is not None and future.cancelled():\n",
+        "            if self._orders.pop(number, None) is None:\n",
+    ),
+    Mutant(
+        "a fact told from inside is handled inside",
+        DRIVER,
+        "        if self._busy:\n            return\n",
+        "",
+    ),
+    Mutant(
+        "an arrival at the awake model does not ask the policy again",
+        DRIVER,
+        "            if board.dirty:\n",
+        "            if False:\n",
+    ),
+    Mutant(
+        "an alarm that is set again rings twice",
+        DRIVER,
+        "            old.cancel()\n",
+        "",
+    ),
+    Mutant(
+        "an alarm that is cancelled rings",
+        DRIVER,
+        "        if handle is not None:\n            handle.cancel()\n",
+        "        if handle is not None:\n            pass\n",
+    ),
+    Mutant(
+        "a drain that never ran a step is kept for ever",
+        DRIVER,
+        "            self._drains.pop(number, None)\n",
+        "",
+    ),
+    Mutant(
+        "prepare_switch never hears that the drain is over",
+        DRIVER,
+        "                    drain.look()\n",
+        "                    pass\n",
+    ),
+    Mutant(
+        "a runner of hooks that raises stops the switch",
+        DRIVER,
+        "        except (Exception, asyncio.CancelledError) as error:\n",
+        "        except ValueError as error:\n",
+    ),
+    Mutant(
+        "who left while others were told is told too",
+        DRIVER,
+        "                if ticket.stage == INSIDE:  #",
+        "                if True:  #",
+    ),
+    Mutant(
+        "stop forgets what its own end orders",
+        DRIVER,
+        "        while tasks := list(self._tasks):",
+        "        if tasks := list(self._tasks):",
+    ),
+    # ---- the fence -----------------------------------------------------------------------------
+    Mutant(
+        "a policy that stumbles over a cancellation is never heard again",
+        GUARD,
+        "_FAULTS = (Exception, asyncio.CancelledError)\n",
+        "_FAULTS = (Exception,)\n",
+    ),
+    Mutant(
+        "slow calls add up for ever",
+        GUARD,
+        "        if seconds <= SLOW_SECONDS:\n            self._slow = 0\n",
+        "        if seconds <= SLOW_SECONDS:\n",
+    ),
+    Mutant(
+        "a policy has all the time in the world",
+        GUARD,
+        "            async with asyncio.timeout(self._deadline):\n"
+        "                return self._check(await answer)\n",
+        "            return self._check(await answer)\n",
+    ),
+    Mutant(
+        "a future that a policy shares is cancelled for it",
+        GUARD,
+        "asyncio.shield(until) if asyncio.isfuture(until) else until",
+        "until",
+    ),
+    Mutant(
+        "an unknown model is passed on",
+        GUARD,
+        "        if target is not None and not (isinstance(target, str)"
+        " and target in self._models):\n            return",
+        "        if False:\n            return",
+    ),
+]
