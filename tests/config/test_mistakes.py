@@ -216,6 +216,22 @@ def test_alive_has_three_forms_and_no_other(alive: str) -> None:
         ("policy: {options: [1]}", "`policy.options` must be a mapping, found `[1]`"),
         ("policy: [fifo]", "`policy` must be a mapping, found `[fifo]`"),
         ("policy: {name: fiffo}", "there is no such policy, found `fiffo`; did you mean `fifo`?"),
+        ("policy: {max_wait_secs: -1}", "must not be negative, found `-1`"),
+        ("bounds: {max_queue: 0}", "must be at least 1, found `0`; null lifts the bound"),
+        ("health: {interval_secs: 0}", "`health.interval_secs` must be above 0, found `0`"),
+        ("health: {interval_secs: null}", "must be a number of seconds and cannot be null"),
+        ("health: {failures: 0}", "`health.failures` must be at least 1, found `0`"),
+        ("health: {failures: null}", "must be a whole number and cannot be null"),
+        ("health: {breaker_min_secs: 0}", "`health.breaker_min_secs` must be above 0"),
+        ("health: {rescue: no}", "must be true or false, found `no`; did you mean `false`?"),
+        ("health: {on_sleep_failure: go}", "must be stop or continue, found `go`"),
+        ("health: {on_drain_timeout: cutt}", "found `cutt`; did you mean `cut`?"),
+        ("health: {on_shutdown: null}", "must be a text and cannot be null"),
+        ("state: no", "`state` must be auto, off or a path, found `no`; did you mean `off`?"),
+        ("state: true", "must be auto, off or a path, found `true`; did you mean `auto`?"),
+        ("state: null", "must be auto, off or a path and cannot be null"),
+        ("state: ''", "`state` must not be empty"),
+        ("state: [x]", "`state` must be auto, off or a path, found `[x]`"),
         ("host: null", "`host` must be a text and cannot be null"),
         ("host: ' x'", "`host` must be printable, with no space around it"),
         ("hooks: {cwd: here}", "`hooks.cwd` must be config or process, found `here`"),
@@ -226,6 +242,65 @@ def test_alive_has_three_forms_and_no_other(alive: str) -> None:
 def test_a_value_of_the_wrong_kind_says_which_is_right(line: str, what: str) -> None:
     (told,) = mistakes(GOOD + line)
     assert what in told
+
+
+@pytest.mark.parametrize(
+    ("keys", "place", "found"),
+    [
+        ("breaker_max_secs: 1", "2:28", "1 < 2"),
+        ("breaker_min_secs: 90", "2:28", "60 < 90"),
+        ("breaker_min_secs: 5, breaker_max_secs: 4.5", "2:49", "4.5 < 5"),
+    ],
+)
+def test_a_breaker_that_would_end_before_it_begins_is_a_mistake(
+    keys: str, place: str, found: str
+) -> None:
+    (told,) = mistakes(f"{GOOD}health: {{{keys}}}")
+    assert told == (
+        f"config.yaml:{place}: `health.breaker_max_secs` must not be below "
+        f"`health.breaker_min_secs`, found `{found}`; make one fit the other"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "what"),
+    [
+        ("kill: ''", "`models.a.kill` must not be empty"),
+        ("kill: [x]", "`models.a.kill` must be a text"),
+        ("max_in_flight: 0", "`models.a.max_in_flight` must be at least 1, found `0`"),
+        ("max_in_flight: 1.5", "`models.a.max_in_flight` must be a whole number"),
+        ("max_wait_secs: soon", "`models.a.max_wait_secs` must be a number of seconds"),
+        ("alive_timeout_secs: '5'", "found `5`; write it without quotes"),
+    ],
+)
+def test_a_wrong_value_of_a_model_is_named_with_the_model(key: str, what: str) -> None:
+    (told,) = mistakes(f"models: {{a: {{port: 1, wake: x, sleep: y, {key}}}}}")
+    assert what in told
+
+
+@pytest.mark.parametrize("line", ["state: false", "state: 0"])
+def test_json_has_no_other_word_for_a_state_that_is_off(line: str) -> None:
+    key, value = line.split(": ")
+    told = mistakes(f'{{"{key}": {value}, "models": {json.dumps(MODELS)}}}', "c.json")
+    assert told == [
+        f"c.json:1:11: `state` must be auto, off or a path, found `{value}`; did you mean `off`?"
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "default_model: a",
+        "journal: x",
+        "bounds: {max_buffered_bytes: 1}",
+        "bounds: {first_byte_timeout_secs: 1}",
+        "bounds: {stream_idle_timeout_secs: 1}",
+        "bounds: {client_stall_timeout_secs: 1}",
+    ],
+)
+def test_a_key_that_is_not_obeyed_yet_is_not_taken_in_silence(line: str) -> None:
+    (finding,) = parse_config(GOOD + line, "config.yaml").warnings
+    assert finding.kind is Kind.UNKNOWN_KEY
 
 
 def test_a_billion_laughs_are_not_laughed() -> None:

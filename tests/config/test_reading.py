@@ -55,7 +55,14 @@ def test_a_file_of_2_4_0_is_read_as_it_was() -> None:
 
 @pytest.mark.parametrize(
     "more",
-    ["host: 0.0.0.0", "bounds: {}", "log: {level: debug}", "hooks: {cwd: process}"],
+    [
+        "host: 0.0.0.0",
+        "state: off",
+        "health: {}",
+        "bounds: {}",
+        "log: {level: debug}",
+        "hooks: {cwd: process}",
+    ],
 )
 def test_a_file_that_uses_anything_new_is_not_taken_for_one_of_2_4_0(more: str) -> None:
     assert not parse_config(OLD + more, "config.yaml").from_2_4
@@ -129,6 +136,63 @@ def test_a_models_own_key_beats_the_one_above_it() -> None:
         "models.a.sleep_timeout_secs",
         "models.a.request_timeout_secs",
     ]
+
+
+def test_the_lifecycle_of_a_minimal_file_is_that_of_the_reference() -> None:
+    minimal = config("models: {a: {port: 8001, wake: up, sleep: down}}")
+    model = minimal.for_model("a")
+    assert (model.kill, model.kill_timeout, model.alive_timeout) == (None, 30, 5)
+    assert (model.max_queue, model.max_in_flight, model.max_wait) == (1024, None, None)
+    health = minimal.health
+    assert (health.interval_secs, health.failures, health.rescue) == (10, 3, True)
+    assert (health.breaker_min_secs, health.breaker_max_secs) == (2, 60)
+    assert (health.on_sleep_failure, health.on_drain_timeout) == ("stop", "cut")
+    assert (health.on_shutdown, minimal.state) == ("keep", "auto")
+
+
+def test_what_the_lifecycle_allows_a_model_beats_what_it_allows_all() -> None:
+    both = config(
+        """\
+        models:
+          a: {port: 1, wake: x, sleep: y, kill: pkill a, kill_timeout_secs: 3, max_in_flight: 4,
+              alive_timeout_secs: 0.5, max_queue: 10, max_wait_secs: 20}
+          b: {port: 2, wake: x, sleep: y, kill: null, max_in_flight: null}
+        policy: {max_wait_secs: 60}
+        bounds: {kill_timeout_secs: 9, alive_timeout_secs: 8, max_queue: 7}
+        """
+    )
+    a, b = both.for_model("a"), both.for_model("b")
+    assert (a.kill, a.kill_timeout, a.alive_timeout) == ("pkill a", 3, 0.5)
+    assert (a.max_queue, a.max_in_flight, a.max_wait) == (10, 4, 20)
+    assert (b.kill, b.kill_timeout, b.alive_timeout) == (None, 9, 8)
+    assert (b.max_queue, b.max_in_flight, b.max_wait) == (7, None, 60)
+
+
+def test_a_limit_that_nobody_asked_for_is_not_a_lifted_bound() -> None:
+    wished = config(
+        """\
+        models:
+          a: {port: 1, wake: x, sleep: y, max_in_flight: null, max_queue: null}
+          b: {port: 2, wake: x, sleep: y, max_wait_secs: null}
+        policy: {request_timeout_secs: 9}
+        bounds: {kill_timeout_secs: null}
+        """
+    )
+    assert wished.lifted_bounds() == ["bounds.kill_timeout_secs", "models.a.max_queue"]
+
+
+def test_a_model_that_takes_back_the_bound_on_waiting_lifts_it() -> None:
+    text = "models: {a: {port: 1, wake: x, sleep: y, max_wait_secs: null}}\n"
+    taken_back = config(text + "policy: {request_timeout_secs: 9, max_wait_secs: 60}")
+    assert taken_back.for_model("a").max_wait is None
+    assert taken_back.lifted_bounds() == ["models.a.max_wait_secs"]
+
+
+@pytest.mark.parametrize("state", ["auto", "off", "./run/state.json", "/var/lib/llmux/s", "./no"])
+def test_the_state_file_is_kept_as_it_was_written(state: str) -> None:
+    model = {"a": {"port": 1, "wake": "x", "sleep": "y"}}
+    assert config(f"state: {state}\nmodels: {json.dumps(model)}").state == state
+    assert config(json.dumps({"state": state, "models": model}), "c.json").state == state
 
 
 def test_alive_is_a_shell_line_or_a_probe() -> None:
@@ -267,6 +331,16 @@ def test_a_script_that_stands_only_in_the_other_place_is_warned_of(
     assert finding.line == 2
     assert finding.excerpt == "./up.sh"
     assert finding.hint.endswith(f"`hooks: {{cwd: {way}}}` runs it there")
+
+
+def test_a_kill_script_is_looked_for_as_the_other_hooks_are(tmp_path: Path) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "end.sh").touch()
+    (home / "c.yaml").write_text("models: {a: {port: 1, wake: x, sleep: y, kill: ./end.sh}}")
+    (finding,) = script_findings(load_config(home / "c.yaml"), elsewhere)
+    assert finding.message.startswith("`models.a.kill` runs in ")
 
 
 def test_a_script_in_the_right_place_is_not_warned_of(tmp_path: Path) -> None:
