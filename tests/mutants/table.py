@@ -9,6 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 BOARD = "core/board.py"
+DESK = "core/desk.py"
+WISHES = "core/wishes.py"
+HEALTH = "core/health.py"
+SWITCH = "core/switching.py"
+LIFE = "core/life.py"
 PLAN = "core/plan.py"
 DRIVER = "runtime/switcher.py"
 GUARD = "runtime/guard.py"
@@ -28,60 +33,58 @@ MUTANTS = [
     # ---- counts ------------------------------------------------------------------------------
     Mutant(
         "leave does not count out who was inside",
-        BOARD,
+        DESK,
         "            del lane.inside[ticket]\n",
         "",
     ),
     Mutant(
         "leave does not take a waiting ticket out of its queue",
-        BOARD,
+        DESK,
         "        if stage == WAITING:\n            self._unqueue(ticket)\n",
         "        if stage == WAITING:\n",
     ),
     Mutant(
         "the total of those who wait is never lowered",
-        BOARD,
+        DESK,
         "        self.waiting_total -= 1\n",
         "",
     ),
     Mutant(
         "a cut leaves the tickets counted",
-        BOARD,
+        SWITCH,
         "            lane.inside.clear()\n",
         "",
     ),
     Mutant(
         "a service that began at time zero counts as none",
-        BOARD,
+        DESK,
         "0.0 if admitted is None else now - admitted",
         "0.0 if not admitted else now - admitted",
     ),
     # ---- gates -------------------------------------------------------------------------------
     Mutant(
         "a draining model admits",
-        BOARD,
-        "        if lane.phase is _AWAKE and not self.closed:\n            ticket.stage",
-        "        if lane.phase in {_AWAKE, Phase.DRAINING} and not self.closed:\n"
-        "            ticket.stage",
+        DESK,
+        "        if (\n            lane.phase is _AWAKE\n            and not self.closed\n",
+        "        if (\n            lane.phase in {_AWAKE, Phase.DRAINING}\n            and not self.closed\n",
     ),
     Mutant(
         "a closing gateway admits",
-        BOARD,
-        "        if lane.phase is _AWAKE and not self.closed:\n            ticket.stage",
-        "        if lane.phase is _AWAKE:\n            ticket.stage",
+        DESK,
+        "        if (\n            lane.phase is _AWAKE\n            and not self.closed\n",
+        "        if (\n            lane.phase is _AWAKE\n",
     ),
     Mutant(
         "min_active stops serving",
-        BOARD,
-        "        if lane.phase is _AWAKE and not self.closed:\n            ticket.stage",
-        "        if lane.phase is _AWAKE and not self.closed and not lane.fresh:\n"
-        "            ticket.stage",
+        DESK,
+        "        if (\n            lane.phase is _AWAKE\n            and not self.closed\n",
+        "        if (\n            lane.phase is _AWAKE\n            and not self.closed and not lane.fresh\n",
     ),
     Mutant(
         "min_active is not kept",
-        BOARD,
-        "        if any(lane.fresh for lane in leaving):\n",
-        "        if False:\n",
+        SWITCH,
+        "any(lane.fresh for lane in leaving) and not target.overdue",
+        "False",
     ),
     Mutant(
         "the sleep hook does not wait for the requests inside",
@@ -105,31 +108,31 @@ MUTANTS = [
     # ---- the switch --------------------------------------------------------------------------
     Mutant(
         "a model is woken for nobody",
-        BOARD,
+        SWITCH,
         "        if self.closed or not self._wanted(plan.target):\n",
         "        if self.closed:\n",
     ),
     Mutant(
         "a closing gateway wakes",
-        BOARD,
+        SWITCH,
         "            other = None if self.closed else self._next_best()\n",
         "            other = self._next_best() or plan.target\n",
     ),
     Mutant(
         "a drain for nobody goes on",
-        BOARD,
+        SWITCH,
         "        if not self._wanted(plan.target):\n            self._abandon(plan, now)\n",
         "        if False:\n            self._abandon(plan, now)\n",
     ),
     Mutant(
         "the wake hook is ordered twice",
-        BOARD,
+        SWITCH,
         '        self._run(plan, "wake", plan.target, reason)\n',
         '        self._run(plan, "wake", plan.target, reason)\n' * 2,
     ),
     Mutant(
         "a stale hook's end is believed",
-        BOARD,
+        SWITCH,
         "        if plan is None or not plan.hook or plan.hook != event.number:\n",
         "        if plan is None or not plan.hook:\n",
     ),
@@ -141,89 +144,88 @@ MUTANTS = [
     ),
     Mutant(
         "an abandoned switch does not admit who came meanwhile",
-        BOARD,
-        "            lane.phase = Phase.AWAKE\n            self.awake.append(lane)\n"
-        "            self._admit_waiting(lane, now, None)\n",
-        "            lane.phase = Phase.AWAKE\n            self.awake.append(lane)\n",
+        SWITCH,
+        "        self.awake.append(lane)\n        self._admit_waiting(lane, now, None)\n",
+        "        self.awake.append(lane)\n",
     ),
     Mutant(
         "an abandoned switch leaves the preparation running",
-        BOARD,
-        "            self._effects.append(fx.DropPrepare(plan.number))\n",
-        "",
+        SWITCH,
+        "            self._effects.append(fx.DropPrepare(plan.number))\n            plan.prepared = True\n",
+        "            plan.prepared = True\n",
     ),
     Mutant(
         "the youngest waiter goes first",
-        BOARD,
+        WISHES,
         "        found.sort(key=lambda pair: pair[0])\n",
         "        found.sort(key=lambda pair: -pair[0])\n",
     ),
     Mutant(
         "a failed wake forgets its waiters",
-        BOARD,
+        SWITCH,
         "        self._reject_waiting(lane, error)\n        self._settle_orders(lane, error)\n"
         "        plan.stage",
         "        self._settle_orders(lane, error)\n        plan.stage",
     ),
     Mutant(
         "a failed wake is not cleaned up",
-        BOARD,
+        SWITCH,
         '        self._run(plan, "sleep", lane, "clean up after a failed wake")\n',
         "        self._end_cleaning(plan)\n",
     ),
     Mutant(
         "a broken model does not rest",
-        BOARD,
+        HEALTH,
         "        lane.resting = True\n",
         "",
     ),
     Mutant(
         "what the backend has proven outlives its sleep",
-        BOARD,
+        SWITCH,
         "            lane.proven = False\n",
         "",
     ),
     Mutant(
         "the learned cost contains the drain",
-        BOARD,
+        SWITCH,
         "self.costs.record(source, lane.name, plan.hook_seconds)",
         "self.costs.record(source, lane.name, duration)",
     ),
     # ---- alarms ------------------------------------------------------------------------------
     Mutant(
         "the deadline of an admitted request is not cancelled",
-        BOARD,
+        DESK,
         '            self._effects.append(fx.CancelAlarm(("deadline", ticket)))\n',
         "            pass\n",
     ),
     Mutant(
         "the deadline counts from the queue, not from the arrival",
-        BOARD,
+        DESK,
         "            left = ticket.arrived + timeout - now\n",
         "            left = timeout\n",
     ),
     Mutant(
         "the bound of a drain is not set",
-        BOARD,
+        SWITCH,
         '                self._effects.append(fx.SetAlarm(("drain", source.name), bound))\n',
         "                pass\n",
     ),
     Mutant(
         "the bound of a drain is not cancelled",
-        BOARD,
+        SWITCH,
         '            self._effects.append(fx.CancelAlarm(("drain", plan.source.name)))\n',
         "            pass\n",
     ),
     Mutant(
         "what a Defer waited for beside its time is left behind",
-        BOARD,
+        WISHES,
         '            self._effects.append(fx.CancelAlarm(("defer", lane.name)))\n'
         "            lane.wish = Wish.MATURED\n",
         "            lane.wish = Wish.MATURED\n",
     ),
     Mutant(
         "a Defer outlives its last waiter",
-        BOARD,
+        DESK,
         "            lane.waiting_sum = 0.0\n            lane.reason = None\n"
         "            self._forget_wish(lane)\n",
         "            lane.waiting_sum = 0.0\n            lane.reason = None\n",
@@ -231,52 +233,52 @@ MUTANTS = [
     # ---- the policy --------------------------------------------------------------------------
     Mutant(
         "a Skip is never reconsidered by itself",
-        BOARD,
+        WISHES,
         "                self._ask_later(lane, "
         "ASK_AGAIN_SECONDS if ask_again is None else ask_again)\n",
         "                pass\n",
     ),
     Mutant(
         "a new Defer prolongs the one that runs",
-        BOARD,
+        WISHES,
         "keep_earlier=running",
         "keep_earlier=False",
     ),
     Mutant(
         "an end inside does not ask the policy again",
-        BOARD,
+        DESK,
         "                return False\n            self.dirty = True\n            return True\n",
         "                return False\n            return True\n",
     ),
     Mutant(
         "a wish outlives the switch to another model",
-        BOARD,
+        SWITCH,
         "            if other.wish is Wish.NOW:\n                other.wish = Wish.NONE\n",
         "            pass\n",
     ),
     Mutant(
         "an answer to an old question is heard",
-        BOARD,
+        WISHES,
         "        if asked.asked != number or asked.name not in self.asking:\n",
         "        if asked.name not in self.asking:\n",
     ),
     Mutant(
         "a switch begins before all have been asked about",
-        BOARD,
+        SWITCH,
         "        if self.asking:\n            return None\n",
         "",
     ),
     # ---- orders and the end --------------------------------------------------------------------
     Mutant(
         "an order is not settled by the activation",
-        BOARD,
+        SWITCH,
         "        self._admit_waiting(lane, now, plan.source_name)\n"
         "        self._settle_orders(lane, None)\n",
         "        self._admit_waiting(lane, now, plan.source_name)\n",
     ),
     Mutant(
         "an order is not settled by the failure",
-        BOARD,
+        SWITCH,
         "        self._settle_orders(lane, error)\n        plan.stage",
         "        plan.stage",
     ),
