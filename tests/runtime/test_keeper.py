@@ -378,6 +378,7 @@ def test_a_backend_that_answers_with_errors_hangs_too(engine: Engine) -> None:
         ({0.0: YES, 5.0: NO, 25.0: YES}, []),  # two failures, then it is well again
         ({0.0: YES, 5.0: NO, 25.0: YES, 35.0: NO, 55.0: YES}, []),
         ({0.0: YES, 5.0: NO, 35.0: YES}, [("m", True)]),
+        ({0.0: NO}, [("m", True)] * 3),  # said again as long as nothing is done about it
     ],
 )
 def test_failures_count_only_in_a_row(
@@ -473,12 +474,15 @@ def test_nobody_is_looked_at_while_a_hook_of_its_place_may_run() -> None:
     assert run_virtual(story()).asked == 0
 
 
-def test_a_look_that_began_before_a_hook_does_not_report_after_it() -> None:
+@pytest.mark.parametrize("on_sleep_failure", ["stop", "continue"])  # it runs still, or has ended
+def test_a_look_that_began_before_a_hook_does_not_report_after_it(
+    on_sleep_failure: Literal["stop", "continue"],
+) -> None:
     """The one that woke a second model in another design: its answer is about another time."""
-    stage = Stage(NO, REFUSES, seconds=0.3)
+    stage = Stage(NO, REFUSES, seconds=0.5)
 
     async def story() -> House:
-        house = staged(stage, sleep="true")
+        house = staged(stage, sleep="exit 1", on_sleep_failure=on_sleep_failure)
         looking = asyncio.create_task(house.keeper.suspect("m"))
         await asyncio.sleep(0.05)
         assert stage.asked == 1
