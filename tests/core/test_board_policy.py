@@ -423,10 +423,14 @@ def test_an_order_waits_for_cool_down_and_rest() -> None:
     world.hook_ends(ok=False)
     assert world.told()[-2:] == ["settle 500", "sleep b"]
     world.hook_ends()
+    assert world.told()[-1] == "wake a", "the model that it took the accelerator from comes back"
+    world.hook_ends()
     world.order("b")
+    world.ring("min_active", "a")
     assert world.hook is None
+    assert world.prepare is None
     world.ring("rest", "b")
-    assert world.told()[-1] == "wake b"
+    assert world.told()[-1] == "prepare a->b"
 
 
 def test_a_withdrawn_order_is_a_reason_lost() -> None:

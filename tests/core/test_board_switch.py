@@ -231,20 +231,19 @@ def test_a_failed_wake_cleans_up_rejects_its_waiters_only_and_rests() -> None:
     world.told()
     world.hook_ends(ok=False)
     assert world.told() == ["reject a1 500", "sleep a"]
-    again = world.arrive("a")
+    world.arrive("a")
     world.hook_ends()
     assert world.board.lanes["a"].phase is Phase.ASLEEP
     assert world.alarms == {("rest", "a"): world.now + 2.0}
     world.fifo()
-    assert world.told() == ["ask b", "wake b"], "a is not even asked about while it rests"
+    assert world.told() == ["reject a3 503", "ask b", "wake b"], "nobody asks about a meanwhile"
     world.hook_ends()
     assert other in world.inside
     world.leave(other)
+    early = world.arrive("a")
+    assert world.ended[early] == "refused"
     world.ring("rest", "a")
-    world.fifo()
-    world.hook_ends()
-    world.hook_ends()
-    assert again in world.inside
+    world.wake("a")
     assert n.SwitchFailed("a", "idle", "exit code 1") in world.news
 
 

@@ -32,7 +32,6 @@ class Health(Wishes):
         seconds = pause(lane, lane.level)
         lane.resting = True
         lane.rest_until = now + seconds
-        lane.last_failure = now
         self.news.append(n.BreakerOpened(lane.name, lane.level, seconds))
         self._effects.append(fx.SetAlarm(("rest", lane.name), seconds))
 

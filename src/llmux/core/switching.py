@@ -308,6 +308,7 @@ class Switching(Health):
 
     def _fail(self, plan: Plan, event: ev.HookEnded, now: float) -> None:
         lane = plan.target
+        lane.last_failure = now
         self.restore = None if lane is self.restore else plan.source
         self.news.append(n.SwitchFailed(lane.name, plan.source_name, event.error))
         error = HookFailedError(f"the wake hook of {lane.name} failed: {event.error}")
