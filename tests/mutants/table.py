@@ -73,9 +73,10 @@ MUTANTS = [
     Mutant(
         "min_active stops serving",
         BOARD,
-        "        if lane.phase is _AWAKE and not self.closed:\n            ticket.stage",
-        "        if lane.phase is _AWAKE and not self.closed and not lane.fresh:\n"
-        "            ticket.stage",
+        "        if any(lane.fresh for lane in leaving):\n",
+        "        if any(lane.fresh for lane in leaving):\n"
+        "            for lane in leaving:\n"
+        "                lane.phase = Phase.DRAINING\n",
     ),
     Mutant(
         "min_active is not kept",
