@@ -4,14 +4,15 @@
 VENV      ?= .venv
 DEMO_VENV ?= .venv-demo
 PY        := $(VENV)/bin/python
-UPGRADE   ?=
 PYTEST    ?=
+ARGS      ?=
+UPGRADE   ?=
 
 COMPILE := uv pip compile pyproject.toml --universal --generate-hashes --no-header \
            --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports format lock clean dev bench bench-quick profile
+.PHONY: help demo test lint types imports mutants bench bench-quick profile format lock clean dev
 
 help:  ## say what there is to make
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' \
@@ -43,6 +44,9 @@ bench-quick: dev  ## the same in a minute, with fewer rounds; writes nothing
 profile: dev  ## where the time of a relayed request goes (ARGS=--stream: of a chunk)
 	@$(PY) -m bench.profile $(ARGS)
 
+mutants: dev  ## plant one fault after the other and show which test finds it (ARGS="--with stories")
+	@$(PY) -m tests.mutants $(ARGS)
+
 format: dev  ## let ruff put the files into shape
 	@$(PY) -m ruff check --fix
 	@$(PY) -m ruff format
@@ -51,7 +55,7 @@ lock:  ## resolve both locks anew (UPGRADE=1: take newer releases); needs uv
 	@command -v uv >/dev/null || { echo "llmux: make lock needs uv: pip install uv" >&2; exit 1; }
 	@$(COMPILE) --group build -o requirements.lock
 	@$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
-	@! grep -nE '://' requirements.lock requirements-dev.lock
+	@! grep -nE '://' requirements*.lock
 
 dev:
 	@sh tools/venv.sh $(VENV) requirements-dev.lock

@@ -457,3 +457,22 @@ def test_the_board_says_what_it_does() -> None:
     world.fifo()
     assert "a->b draining" in repr(world.board)
     assert repr(world.board.lanes["a"]) == "<Lane a draining | 0 waiting | 1 inside>"
+
+
+def test_a_stale_hook_counts_for_nothing() -> None:
+    """Only the hook that the board waits for can end a stage, with the number that it was given."""
+    world = World("a", "b")
+    world.leave(world.wake("a"))
+    world.arrive("b")
+    world.fifo()
+    assert world.hook is not None
+    sleep = world.hook.number
+    world.told()
+    for number in (0, sleep - 1, sleep + 1):
+        world.tell(ev.HookEnded(number, True, 1.0))
+    assert world.told() == []
+    world.hook_ends()
+    world.told()
+    world.tell(ev.HookEnded(sleep, True, 1.0))
+    assert world.told() == []
+    assert state(world.board) == Switching("a", "b")

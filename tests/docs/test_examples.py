@@ -55,6 +55,9 @@ def test_the_readme_leads_to_every_page_that_an_operator_needs() -> None:
     assert linked >= {"docs/config.md", "docs/hooks.md", "docs/operations.md", "docs/migration.md"}
 
 
+LOCKS = ["requirements.lock", "requirements-dev.lock"]
+
+
 def make_targets() -> set[str]:
     return set(re.findall(r"^([a-z][a-z-]*):", read("Makefile"), re.M))
 
@@ -79,7 +82,7 @@ def test_no_page_tells_anybody_to_install_the_package_of_somebody_else() -> None
     assert [page for page in names(PAGES) if wrong.search(read(page))] == []
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_names_hashes_and_no_host(lock: str) -> None:
     text = read(lock)
     assert "://" not in text
@@ -92,7 +95,8 @@ def test_the_locks_agree_and_hold_every_direct_dependency() -> None:
     def pins(lock: str) -> set[str]:
         return set(re.findall(r"^([a-z0-9-]+==[^ ;]+)", read(lock), re.M))
 
-    assert pins("requirements.lock") <= pins("requirements-dev.lock")
+    first, dev = (pins(lock) for lock in LOCKS)
+    assert first <= dev
     direct = re.findall(r'^    "([A-Za-z0-9_-]+)>=', read("pyproject.toml"), re.M)
-    locked = {pin.partition("==")[0] for pin in pins("requirements-dev.lock")}
+    locked = {pin.partition("==")[0] for pin in dev}
     assert {name.lower().replace("_", "-") for name in direct} <= locked

@@ -43,18 +43,31 @@ def planted(mutant: Mutant, source: str) -> str:
     return source.replace(mutant.old, mutant.new)
 
 
-def run(package: Path, tests: list[str]) -> tuple[int, str]:
-    """Run the tests against this copy of the package; returns exit code and output."""
+def snapshot(folder: Path) -> None:
+    """Copy what the runs need, so that whoever works here meanwhile does not disturb them."""
+    caches = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE, folder / "src" / "llmux", ignore=caches)
+    for part in ("core", "runtime"):
+        shutil.copytree(ROOT / "tests" / part, folder / "tests" / part, ignore=caches)
+    for name in ("pyproject.toml", "tests/__init__.py", "tests/conftest.py"):
+        shutil.copy(ROOT / name, folder / name)
+
+
+def run(folder: Path, tests: list[str]) -> tuple[bool, str]:
+    """Run the tests in this copy; says whether one failed, and the output.
+
+    RuntimeError if the run says nothing of the fault: another package was used, or no test ran.
+    """
     env = dict(os.environ)
-    env["PYTHONPATH"] = f"{package.parent}{os.pathsep}{ROOT}"
+    env["PYTHONPATH"] = f"{folder / 'src'}{os.pathsep}{folder}"
     env["PYTHONDONTWRITEBYTECODE"] = "1"
-    env["HYPOTHESIS_STORAGE_DIRECTORY"] = str(package.parent / "hypothesis")
+    env["HYPOTHESIS_STORAGE_DIRECTORY"] = str(folder / "hypothesis")
     options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "--timeout=60"]
     probe = "import llmux, sys, pytest; print(llmux.__file__); sys.exit(pytest.main(sys.argv[1:]))"
     try:
         done = subprocess.run(
             [sys.executable, "-c", probe, *options, *tests],
-            cwd=ROOT,
+            cwd=folder,
             env=env,
             capture_output=True,
             text=True,
@@ -62,17 +75,19 @@ def run(package: Path, tests: list[str]) -> tuple[int, str]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return -1, "it hung"
-    used = done.stdout.splitlines()[0] if done.stdout else done.stderr
-    if Path(used).parent != package:
-        raise RuntimeError(f"the tests used {used}, not the copy under {package}")
-    return done.returncode, done.stdout
+        return True, "it hung"
+    used = (done.stdout.splitlines() or ["nothing"])[0]
+    if Path(used).parent != folder / "src" / "llmux":
+        raise RuntimeError(f"the tests used {used}, not the copy:\n{done.stderr}")
+    if done.returncode not in {0, 1}:
+        raise RuntimeError(f"no test ran:\n{done.stdout}{done.stderr}")
+    return done.returncode == 1, done.stdout
 
 
 def caught_by(output: str) -> str:
     """Return the test that failed, shortened to file and name."""
     for line in output.splitlines():
-        if line.startswith(("FAILED ", "ERROR ")):
+        if line.startswith("FAILED "):
             return line.split()[1].removeprefix("tests/")
     return output.strip().splitlines()[-1] if output.strip() else "?"
 
@@ -86,23 +101,23 @@ def main() -> int:
     tests = WITH[args.subset]
     chosen = [one for one in MUTANTS if all(word in one.name for word in args.words)]
     missed = 0
-    with tempfile.TemporaryDirectory(prefix="llmux-mutants-") as folder:
-        copy = Path(folder) / "llmux"
-        shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        code, output = run(copy, tests)
-        if code != 0:
+    with tempfile.TemporaryDirectory(prefix="llmux-mutants-") as name:
+        folder = Path(name).resolve()
+        snapshot(folder)
+        failed, output = run(folder, tests)
+        if failed:
             print(f"the tests fail without any fault: {caught_by(output)}")
             return 1
         for number, mutant in enumerate(chosen, 1):
-            file = copy / mutant.file
+            file = folder / "src" / "llmux" / mutant.file
             sound = file.read_text()
             file.write_text(planted(mutant, sound))
             try:
-                code, output = run(copy, tests)
+                failed, output = run(folder, tests)
             finally:
                 file.write_text(sound)
-            missed += code == 0
-            found = "MISSED" if code == 0 else caught_by(output)
+            missed += not failed
+            found = caught_by(output) if failed else "MISSED"
             print(f"{number:3}  {mutant.name:62}  {found}", flush=True)
     print(f"{len(chosen) - missed} of {len(chosen)} planted faults caught")
     return 1 if missed else 0

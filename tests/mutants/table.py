@@ -76,15 +76,15 @@ MUTANTS = [
     ),
     Mutant(
         "min_active stops serving",
-        DESK,
-        "        if (\n            lane.phase is _AWAKE\n            and not self.closed\n",
-        "        if (\n            lane.phase is _AWAKE\n            and not self.closed and not lane.fresh\n",
+        SWITCH,
+        "        if any(lane.fresh for lane in leaving) and not target.overdue:\n",
+        "        if any(lane.fresh for lane in leaving) and not target.overdue:\n            for lane in leaving:\n                lane.phase = Phase.DRAINING\n",
     ),
     Mutant(
         "min_active is not kept",
         SWITCH,
-        "any(lane.fresh for lane in leaving) and not target.overdue",
-        "False",
+        "        if any(lane.fresh for lane in leaving) and not target.overdue:\n",
+        "        if False:\n",
     ),
     Mutant(
         "the sleep hook does not wait for the requests inside",
