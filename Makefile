@@ -12,7 +12,7 @@ COMPILE := uv pip compile pyproject.toml --universal --generate-hashes --no-head
            --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports mutants bench bench-quick profile format lock clean dev
+.PHONY: help demo test lint types imports mutants bench bench-quick bench-scheduling profile format lock clean dev
 
 help:  ## say what there is to make
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' \
@@ -43,6 +43,9 @@ bench-quick: dev  ## the same in a minute, with fewer rounds; writes nothing
 
 profile: dev  ## where the time of a relayed request goes (ARGS=--stream: of a chunk)
 	@$(PY) -m bench.profile $(ARGS)
+
+bench-scheduling: dev  ## waits under each policy beside the best that full knowledge could reach
+	@$(PY) bench/scheduling.py $(ARGS)
 
 mutants: dev  ## plant one fault after the other and show which test finds it (ARGS="--with stories")
 	@$(PY) -m tests.mutants $(ARGS)

@@ -18,7 +18,8 @@ from tests.core.world import World
 
 Move = Callable[[World], object]
 STATES = int(os.environ.get("LLMUX_WALK_STATES", "2500"))
-"""How many states the test walks; the whole space is a matter of minutes."""
+"""How many states each test walks. The whole space is a matter of minutes: give a number that is
+never reached, `-s` to see the count, and `--timeout 0`."""
 
 
 def fair_moves(world: World) -> Iterator[tuple[str, Move]]:
@@ -94,12 +95,13 @@ def after(world: World, move: Move) -> World:
     return new
 
 
-def walk(start: World, states: int) -> None:
-    """Walk that many states and hold each edge and each way out."""
+def walk(start: World, states: int) -> int:
+    """Walk that many states, hold each edge and each way out, and return how many there were."""
     first = start.form()
     seen: dict[object, bool] = {first: nobody_waits(start)}
     fair_into: dict[object, set[object]] = {}
     unwalked: set[object] = set()
+    edges = 0
     queue = deque([(start, first)])
     while queue:
         world, form = queue.popleft()
@@ -113,6 +115,7 @@ def walk(start: World, states: int) -> None:
                 except AssertionError as error:
                     error.add_note(f"at {name!r} in {form}")
                     raise
+                edges += 1
                 to = new.form()
                 if fair:
                     fair_into.setdefault(to, set()).add(form)
@@ -129,6 +132,8 @@ def walk(start: World, states: int) -> None:
                 good.append(source)
     stuck = [form for form in seen if form not in reached]
     assert not stuck, f"{len(stuck)} states without a way out, the first is {stuck[0]}"
+    print(f"{len(seen)} states, {len(unwalked)} of them on the rim, {edges} edges")
+    return len(seen)
 
 
 def nobody_waits(world: World) -> bool:
@@ -139,10 +144,10 @@ def nobody_waits(world: World) -> bool:
 def test_every_order_of_facts_keeps_the_invariants_and_has_a_way_out() -> None:
     """Two models with deadlines, cool-downs and drains that have a bound."""
     every = {"request_timeout": 30.0, "min_active": 3.0, "drain_timeout": 10.0}
-    walk(World("a", "b", **every), STATES)
+    assert walk(World("a", "b", **every), STATES) > 1000
 
 
 def test_every_order_of_facts_without_any_bound() -> None:
     """No deadline, no cool-down, no bound for the drain; one model is not drained at all."""
     bare = LaneSettings("b", drain_before_switch=False, drain_timeout=None)
-    walk(World(LaneSettings("a", drain_timeout=None), bare), STATES)
+    assert walk(World(LaneSettings("a", drain_timeout=None), bare), STATES) > 1000

@@ -310,8 +310,8 @@ MUTANTS = [
     Mutant(
         "an order outlives the operator who gave it",
         DRIVER,
-        "            if self._orders.pop(number, None) is not None and future.cancelled():\n",
-        "            if self._orders.pop(number, None) is None:\n",
+        "            if future.cancelled() or not future.done():\n",
+        "            if not future.done():\n",
     ),
     Mutant(
         "a fact told from inside is handled inside",
@@ -383,9 +383,9 @@ MUTANTS = [
     Mutant(
         "a policy has all the time in the world",
         GUARD,
-        "            async with asyncio.timeout(self._deadline):\n"
-        "                return self._check(await answer)\n",
-        "            return self._check(await answer)\n",
+        "            async with asyncio.timeout(self._deadline) as deadline:\n"
+        "                return",
+        "            async with asyncio.timeout(None) as deadline:\n                return",
     ),
     Mutant(
         "a future that a policy shares is cancelled for it",

@@ -91,23 +91,32 @@ def housed(
     sleep: str | None = None,
     kill: str | None = None,
     interval: float = 0.1,
+    patience: float = 10.0,
     state: StateFile | None = None,
 ) -> House:
     """A house with a real backend; `alive` is a path, a command, or None for the bare port."""
     command = alive if alive is not None and not alive.startswith("/") else None
     spec = HookSpec(
-        "m", engine.port, engine.wake, sleep or engine.sleep, command, 60.0, 60.0, 1.0, kill=kill
+        "m",
+        engine.port,
+        engine.wake,
+        sleep or engine.sleep,
+        command,
+        60.0,
+        60.0,
+        patience,
+        kill=kill,
     )
     runner = HookRunner([spec], journal=state)
     ask: probes.Probe | None = None
     if command is not None:
         ask = probes.shell(runner, "m")
     elif alive is not None:
-        ask = probes.http(engine.port, alive, 1.0)
+        ask = probes.http(engine.port, alive, patience)
     told: list[Finding] = []
     keeper = Keeper(
         runner,
-        {"m": (ask, probes.tcp(engine.port, 1.0), alive or "")},
+        {"m": (ask, probes.tcp(engine.port, patience), alive or "")},
         state=state,
         interval=interval,
         listener=told.append,
@@ -348,7 +357,7 @@ def test_a_killed_backend_is_found_though_nobody_asks(engine: Engine) -> None:
 
 def test_a_stopped_backend_hangs_after_three_failed_looks(engine: Engine) -> None:
     """SIGSTOP: the port goes on accepting, so it is a hang and no death."""
-    house = housed(engine, "/health")
+    house = housed(engine, "/health", patience=0.5)
 
     async def story() -> tuple[str, bool]:
         assert (await house.wake()).ok

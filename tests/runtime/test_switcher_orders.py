@@ -281,3 +281,21 @@ def test_a_scheduler_that_repeats_itself_orders_once() -> None:
         house.assert_nothing_left()
 
     run_virtual(story())
+
+
+def test_an_order_whose_coroutine_is_thrown_away_is_withdrawn() -> None:
+    """Without a cancellation: closed, as the interpreter does with what nobody holds any more."""
+
+    async def story() -> None:
+        house = House(TWO)
+        house.send("a", 50.0)
+        await asyncio.sleep(5)
+        order = house.switcher.force_switch("b")
+        order.send(None)
+        assert house.switcher.state() == Switching("a", "b")
+        order.close()
+        assert house.switcher.state() == Active("a")
+        await asyncio.sleep(60)
+        house.assert_nothing_left()
+
+    run_virtual(story())

@@ -58,6 +58,7 @@ def at_once(answer: Any) -> Callable[[PolicyContext], Any]:
         (raises(ValueError("bug")), "raised ValueError"),
         (raises(asyncio.CancelledError()), "raised CancelledError"),
         (later(ValueError("bug")), "raised ValueError"),
+        (later(TimeoutError("bug")), "raised TimeoutError"),
         (later(asyncio.CancelledError()), "raised CancelledError"),
         (later(SwitchNow(), 3600.0), "did not answer within 5 s"),
         (later("b"), "no decision"),

@@ -104,11 +104,11 @@ class PolicyGuard:
 
     async def _await(self, answer: Awaitable[Decision]) -> Decision:
         try:
-            async with asyncio.timeout(self._deadline):
+            async with asyncio.timeout(self._deadline) as deadline:
                 return self._check(await answer)
-        except TimeoutError:
-            return self._fifo(f"on_pending_request did not answer within {self._deadline:g} s")
         except _FAULTS as error:
+            if deadline.expired():
+                return self._fifo(f"on_pending_request did not answer within {self._deadline:g} s")
             if cancelled_from_outside(error):
                 raise
             return self._fifo(f"on_pending_request raised {error!r}")
@@ -193,13 +193,13 @@ class PolicyGuard:
     async def tick(self, context: ScheduleContext) -> str | None:
         """Return the model that the scheduler wants active, None for no wish."""
         try:
-            async with asyncio.timeout(self._deadline):
+            async with asyncio.timeout(self._deadline) as deadline:
                 wish = self.policy.schedule_tick(context)
                 target = await wish if inspect.isawaitable(wish) else wish
-        except TimeoutError:
-            self._report(self.name, f"schedule_tick did not answer within {self._deadline:g} s")
-            return None
         except _FAULTS as error:
+            if deadline.expired():
+                self._report(self.name, f"schedule_tick did not answer within {self._deadline:g} s")
+                return None
             if cancelled_from_outside(error):
                 raise
             self._report(self.name, f"schedule_tick raised {error!r}")

@@ -75,7 +75,6 @@ class ModelSwitcher:
         self._alarms: dict[fx.AlarmKey, asyncio.TimerHandle] = {}
         self._defers: dict[str, asyncio.Task[None]] = {}
         self._prepares: dict[int, asyncio.Task[None]] = {}
-        self._hook_tasks: set[asyncio.Task[None]] = set()
         self._drains: dict[int, Drain] = {}
         self._orders: dict[int, asyncio.Future[None]] = {}
         self._order_number = 0
@@ -201,7 +200,8 @@ class ModelSwitcher:
         try:
             await future
         finally:
-            if self._orders.pop(number, None) is not None and future.cancelled():
+            self._orders.pop(number, None)
+            if future.cancelled() or not future.done():
                 self.tell(ev.OrderWithdrawn(number))
 
     def state(self) -> SwitcherState:
@@ -321,8 +321,7 @@ class ModelSwitcher:
                 if task is not None:
                     task.cancel()
             case fx.RunHook():
-                self._hook_tasks.add(task := self._spawn(self._run_hook(effect)))
-                task.add_done_callback(self._hook_tasks.discard)
+                self._spawn(self._run_hook(effect))
             case fx.SettleOrder(number, error):
                 self._settle(number, error)
             case fx.TellPolicy(source, target, duration):
