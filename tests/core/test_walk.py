@@ -17,7 +17,7 @@ from llmux.policy.base import Decision, Defer, Skip, SwitchNow
 from tests.core.world import World
 
 Move = Callable[[World], object]
-STATES = int(os.environ.get("LLMUX_WALK_STATES", "2500"))
+STATES = int(os.environ.get("LLMUX_WALK_STATES", "2000"))
 """How many states each test walks. The whole space is a matter of minutes: give a number that is
 never reached, `-s` to see the count, and `--timeout 0`."""
 
