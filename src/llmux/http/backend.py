@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from llmux.http import wire
+from llmux.http.answer import KnownHead
 from llmux.http.gate import Meter
 from llmux.http.limits import Limits
 from llmux.http.upstream import IDLE, Upstream
@@ -27,6 +29,7 @@ class Backend:
         "_idle",
         "clock",
         "host_line",
+        "known",
         "limits",
         "loop",
         "meter",
@@ -34,7 +37,7 @@ class Backend:
         "port",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  (what a backend is, each once)
         self,
         loop: asyncio.AbstractEventLoop,
         model: str,
@@ -50,6 +53,8 @@ class Backend:
         self.meter = meter
         self.clock = clock
         """A coarse clock that is never ahead: idle times are rounded up."""
+        self.known: wire.Memo[KnownHead] = wire.Memo()
+        """Heads of answers that were read before, for all connections."""
         self.host_line = b" HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n" % port
         self._idle: list[Upstream] = []
         self._dials: set[asyncio.Task[None]] = set()
@@ -100,16 +105,18 @@ class Backend:
         await asyncio.gather(*self._dials, return_exceptions=True)
 
     def dial(
-        self, kind: type[Upstream], done: Callable[[Upstream | OSError], None]
+        self, done: Callable[[Upstream | OSError], None], *, chunks: bool
     ) -> asyncio.Task[None]:
-        """Open a new connection; `done` hears of it unless the task is cancelled before."""
-        task = self.loop.create_task(self._dial(kind, done))
+        """Open a new connection; `done` hears of it unless the task is cancelled before.
+
+        Without `chunks` the body of a chunked answer comes bare, for a client of HTTP/1.0.
+        """
+        task = self.loop.create_task(self._dial(Upstream(self, chunks=chunks), done))
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
         return task
 
-    async def _dial(self, kind: type[Upstream], done: Callable[[Upstream | OSError], None]) -> None:
-        upstream = kind(self)
+    async def _dial(self, upstream: Upstream, done: Callable[[Upstream | OSError], None]) -> None:
         made: Upstream | OSError = upstream
         try:
             async with asyncio.timeout(self.limits.connect_timeout_secs):

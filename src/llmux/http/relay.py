@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from llmux.errors import BackendUnreachableError, BadRequestError, LlmuxError, NotRegisteredError
 from llmux.http import dialects, wire
+from llmux.http.answer import EMPTY, LENGTH, UNTIL_CLOSE, AnswerReader
 from llmux.http.look import model_in
 from llmux.http.request import Request
-from llmux.http.upstream import EMPTY, LENGTH, UNTIL_CLOSE, Unchunking, Upstream
+from llmux.http.upstream import Upstream
 
 if TYPE_CHECKING:
     from llmux.http.backend import Backend
@@ -26,7 +27,6 @@ _LONGEST_RETRY: Final = 0.5
 """Seconds between two tries at a backend that is still loading."""
 _LARGE: Final = 65536
 """Bytes above which a body is sent by itself rather than copied behind its head."""
-_OK: Final = wire.status_line(200)
 
 
 def unknown_model(model: str | None) -> NotRegisteredError:
@@ -142,8 +142,7 @@ class Exchange:
 
     def _connect(self) -> None:
         assert self._backend is not None
-        kind = Unchunking if self._request.old else Upstream
-        self._dial = self._backend.dial(kind, self._on_dialled)
+        self._dial = self._backend.dial(self._on_dialled, chunks=not self._request.old)
 
     def _on_dialled(self, made: Upstream | OSError) -> None:
         self._dial = None
@@ -200,17 +199,15 @@ class Exchange:
 
     # From the backend.
 
-    def on_interim(self, upstream: Upstream) -> None:
+    def on_interim(self, answer: AnswerReader) -> None:
         """Forward a 1xx, except a second 100 and any to HTTP/1.0."""
         request = self._request
-        if request.old or (upstream.status == 100 and request.continued):
-            return
-        head = (wire.status_line(upstream.status, upstream.reason), *upstream.fields, wire.CRLF)
-        self.on_data(b"".join(head))
+        if not request.old and not (answer.status == 100 and request.continued):
+            self.on_data(answer.lines + wire.CRLF)
 
     def on_head(self, upstream: Upstream) -> bytes | None:
         """Turn the backend's head into ours, unless it says that it is still loading."""
-        status = upstream.status
+        status = upstream.answer.status
         gateway = self._front.gateway
         ticket = self._ticket
         if ticket is None or self._backend is None:
@@ -226,52 +223,49 @@ class Exchange:
         self._backend.meter.answered(status, gateway.loop.time() - self._arrived)
         self._started = True
         self._request.body = b""
-        return self._head(upstream)
+        return self._head(upstream.answer)
 
-    def _head(self, upstream: Upstream) -> bytes:
+    def _head(self, answer: AnswerReader) -> bytes:
         """Write the head for the client: our version, our connection, the backend's fields."""
         request = self._request
         gateway = self._front.gateway
-        status = upstream.status
-        reason = upstream.reason
-        parts = [
-            _OK if status == 200 and reason == b"OK" else wire.status_line(status, reason),
-            *upstream.fields,
-            self._framing(upstream),
-        ]
-        if not upstream.has_date:
-            parts.append(b"date: %b\r\n" % gateway.date())
-        if not upstream.has_id:
-            parts.append(b"x-request-id: %b\r\n" % request.request_id)
+        if answer.framing == LENGTH:
+            framing = b"content-length: %d\r\n" % answer.length
+        else:
+            framing = self._framing(answer)
         if gateway.stopping:
             self.keep_alive = False
+        connection = b""
         if not self.keep_alive:
-            parts.append(b"connection: close\r\n")
+            connection = b"connection: close\r\n"
         elif request.old:
-            parts.append(b"connection: keep-alive\r\n")
-        parts.append(wire.CRLF)
-        return b"".join(parts)
+            connection = b"connection: keep-alive\r\n"
+        return b"%b%b%b%b%b\r\n" % (
+            answer.lines,
+            framing,
+            b"" if answer.has_date else b"date: %b\r\n" % gateway.date(),
+            b"" if answer.has_id else b"x-request-id: %b\r\n" % request.request_id,
+            connection,
+        )
 
-    def _framing(self, upstream: Upstream) -> bytes:
-        """Say how the client will find the end of the body."""
-        framing = upstream.framing
-        if framing == LENGTH or (
-            framing == EMPTY and upstream.length >= 0 and upstream.status != 204
-        ):
-            return b"content-length: %d\r\n" % upstream.length
-        if framing == EMPTY:
+    def _framing(self, answer: AnswerReader) -> bytes:
+        """Say how the client will find the end of a body whose length is not known."""
+        if answer.framing == EMPTY:
+            if answer.length >= 0 and answer.status != 204:
+                return b"content-length: %d\r\n" % answer.length
             return b""
-        self._stream = upstream.content_type[:17].lower() == b"text/event-stream"
+        self._stream = answer.content_type[:17].lower() == b"text/event-stream"
         if self._request.old:
             self.keep_alive = False
             return b""
-        upstream.wrap = framing == UNTIL_CLOSE
+        answer.wrap = answer.framing == UNTIL_CLOSE
         return b"transfer-encoding: chunked\r\n"
 
     def on_switch(self, upstream: Upstream, rest: bytes) -> None:
         """Open the tunnel that the client asked for; from now on bytes flow raw both ways."""
         request = self._request
-        if request.upgrade is None or upstream.upgrade is None or self._backend is None:
+        answer = upstream.answer
+        if request.upgrade is None or answer.upgrade is None or self._backend is None:
             upstream.close()
             self._fail(
                 BackendUnreachableError("The model's backend left HTTP without being asked.")
@@ -287,13 +281,8 @@ class Exchange:
         self._backend.meter.answered(101, gateway.loop.time() - self._arrived)
         self._started = self._tunnel = True
         self.keep_alive = False
-        head = (
-            wire.status_line(101),
-            *upstream.fields,
-            b"connection: upgrade\r\nupgrade: %b\r\n\r\n" % upstream.upgrade,
-            rest,
-        )
-        self.on_data(b"".join(head))
+        upgrade = b"connection: upgrade\r\nupgrade: %b\r\n\r\n" % answer.upgrade
+        self.on_data(answer.lines + upgrade + rest)
 
     def on_end(self) -> None:
         """Close the books: the last byte of the answer is written."""
@@ -375,7 +364,7 @@ class Exchange:
             self._stream
             and not self._request.old
             and upstream is not None
-            and upstream.at_event_boundary()
+            and upstream.answer.at_event_boundary()
         ):
             frame = dialects.error_frame(self._request.path, error)
             self.on_data(b"%x\r\n%b\r\n%b" % (len(frame), frame, wire.LAST_CHUNK))
@@ -396,7 +385,7 @@ class Exchange:
     def _break_off(self) -> None:
         """Show the client that its answer is not complete."""
         upstream = self._upstream
-        unframed = self._request.old and (upstream is None or upstream.framing != LENGTH)
+        unframed = self._request.old and (upstream is None or upstream.answer.framing != LENGTH)
         self._over = True
         self._leave()
         self._front.break_off(reset=unframed)

@@ -1,0 +1,285 @@
+"""Reading a backend's answers from its bytes: the head for us, the body only for its end.
+
+llhttp parses; here stand the rules that it leaves to its host. A head that was read once and comes
+again, but for its length, is not parsed again. This file refuses to know sockets and clients.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import httptools
+
+from llmux.http import wire
+
+# How the end of an answer's body is told.
+EMPTY: Final = 0
+LENGTH: Final = 1
+CHUNKED: Final = 2
+UNTIL_CLOSE: Final = 3
+
+_COMMON: Final = frozenset((b"keep-alive", b"close", b"upgrade"))
+_SPECIAL: Final = wire.HOP_BY_HOP | {b"content-length", b"content-type", b"date", b"x-request-id"}
+
+
+class BadAnswer(Exception):  # noqa: N818  (it is news for the listener, not a failure of ours)
+    """The backend's bytes are not an HTTP answer; the text says why."""
+
+
+class KnownHead(NamedTuple):
+    """What a head means that was read before; its length is read anew each time."""
+
+    status: int
+    lines: bytes
+    has_date: bool
+
+
+class AnswerReader:
+    """Reads one answer after the other from one connection."""
+
+    __slots__ = (
+        "_bound",
+        "_buffer",
+        "_connection",
+        "_counting",
+        "_fields",
+        "_head_done",
+        "_head_only",
+        "_known",
+        "_last",
+        "_left",
+        "_parser",
+        "_reason",
+        "chunk_open",
+        "complete",
+        "content_type",
+        "excess",
+        "framing",
+        "has_date",
+        "has_id",
+        "length",
+        "lines",
+        "persistent",
+        "status",
+        "upgrade",
+        "wrap",
+    )
+
+    def __init__(self, bound: int | None, known: wire.Memo[KnownHead]) -> None:
+        self._bound = bound
+        self._known = known
+        self._parser = httptools.HttpResponseParser(self)
+        self._buffer = b""
+        self._counting = False
+        self.lines = b""
+        """The status line and the fields that may be forwarded."""
+        self.persistent = False
+        """The connection can be used again after this answer."""
+        self.wrap = False
+        """Whoever relays wants a body that ends with the connection in chunks."""
+        self.begin(head_only=False)
+
+    def begin(self, *, head_only: bool) -> None:
+        """Be ready for the answer to the next request."""
+        self._head_only = head_only
+        self.complete = False
+        """The last byte of the answer has come."""
+        self.excess = False
+        """Bytes came that belong to no answer: the connection cannot be used again."""
+
+    def _reset(self) -> None:
+        self.complete = False
+        self.status = 0
+        self._reason = b""
+        self._fields: list[bytes] = []
+        self._connection: bytes | None = None
+        self.upgrade: bytes | None = None
+        self.length = -1
+        self.framing = UNTIL_CLOSE
+        self.content_type = b""
+        self.has_date = False
+        self.has_id = False
+        self._head_done = False
+        self._counting = False
+        self._last = b""
+        self.chunk_open = False
+        self._left = 0
+
+    # Heads.
+
+    def read_head(self, data: bytes) -> bytes | None:
+        """Take bytes until a head, interim or final, is whole; give what came behind it.
+
+        None asks for more. Raises `BadAnswer`. After 101 the rest is no longer HTTP.
+        """
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        end = data.find(b"\r\n\r\n") + 4
+        bound = self._bound
+        if bound is not None and max(end, len(data) if end == 3 else 0) > bound:
+            raise BadAnswer(f"its answer's head is larger than {bound} bytes")
+        if end == 3:
+            if b"\n\n" in data:
+                raise BadAnswer("its answer's head ends lines without CR")
+            self._buffer = data
+            return None
+        self._reset()
+        at, stop = wire.find_length(data, end)
+        key = data[:at] + data[stop:end]
+        known = self._known.get(key) if at and not self._head_only else None
+        if known is not None:
+            self.status, self.lines, self.has_date = known
+            self.framing = LENGTH
+            self.length = self._left = int(data[at:stop])
+            self.complete = self._left == 0
+            self.persistent = self._counting = True
+            return data[end:]
+        self._parse_head(data[:end])
+        if self._head_done and self.status >= 200:
+            self._frame()
+            if at and self.framing == LENGTH and self.persistent and not self.has_id:
+                self._known.put(key, KnownHead(self.status, self.lines, self.has_date))
+        return data[end:]
+
+    def _parse_head(self, head: bytes) -> None:
+        try:
+            self._parser.feed_data(head)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            if isinstance(cause, BadAnswer):
+                raise cause from None
+            raise BadAnswer(f"its answer is not HTTP ({error})") from None
+        fields = self._fields
+        if self._connection is not None and self._connection.lower() not in _COMMON:
+            fields = wire.without(fields, set(wire.tokens(self._connection)))
+        self.lines = b"".join((wire.status_line(self.status, self._reason), *fields))
+
+    def _frame(self) -> None:
+        """Decide how the end of this answer is told."""
+        if self._head_only or self.status in (204, 304):
+            self.excess = not self.complete  # a HEAD's answer leaves llhttp waiting for a body
+            self.complete = True
+            self.framing = EMPTY
+        elif self.framing != CHUNKED and self.length >= 0:
+            self.framing = LENGTH
+            self._left = self.length
+
+    # Bodies.
+
+    def watch(self, data: bytes) -> bytes | None:
+        """Follow the body and give what goes to the client; None if its framing is broken."""
+        framing = self.framing
+        if framing == UNTIL_CLOSE:
+            out = b"%x\r\n%b\r\n" % (len(data), data) if self.wrap else data
+            self._last = out[-6:]
+            return out
+        if self._counting:
+            left = self._left = self._left - len(data)
+            if left <= 0:
+                self.complete = True
+                if left < 0:
+                    self.excess = True
+                    return data[:left]
+            return data
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            if framing == CHUNKED or not self.complete:
+                return None
+            self.excess = True
+        if framing == LENGTH:
+            left = self._left = self._left - len(data)
+            if left < 0:
+                self.excess = True
+                return data[:left]
+        elif self.complete:
+            if self.excess or data.endswith(b"\r\n\r\n\r\n"):
+                return None
+        else:
+            self._last = data[-6:]
+        return data
+
+    def at_event_boundary(self) -> bool:
+        """Whether a chunk with one more server-sent event may follow what was relayed."""
+        if self.framing not in (CHUNKED, UNTIL_CLOSE) or self.chunk_open:
+            return False
+        return not self._last or self._last.endswith((b"\n\n\r\n", b"\r\n\r\n\r\n"))
+
+    # What llhttp calls.
+
+    def on_message_begin(self) -> None:
+        """Note bytes behind the end of an answer."""
+        if self.complete:
+            self.excess = True
+
+    def on_status(self, reason: bytes) -> None:
+        """Take a piece of the reason phrase."""
+        self._reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take one field; trailers flow on as they are."""
+        if self._head_done:
+            return
+        key = name.lower()
+        if key not in _SPECIAL:
+            self._fields += (name, b": ", value, b"\r\n")
+        elif key == b"content-length":
+            self.length = int(value)
+        elif key == b"transfer-encoding":
+            if value.strip(b" \t").lower() != b"chunked" or self.framing == CHUNKED:
+                raise BadAnswer("it uses a Transfer-Encoding that was not offered")
+            self.framing = CHUNKED
+        elif key == b"connection":
+            old = self._connection
+            self._connection = value if old is None else old + b"," + value
+        elif key == b"upgrade":
+            self.upgrade = value
+        elif key not in wire.HOP_BY_HOP:
+            self._fields += (name, b": ", value, b"\r\n")
+            self.content_type = value if key == b"content-type" else self.content_type
+            self.has_date = self.has_date or key == b"date"
+            self.has_id = self.has_id or key == b"x-request-id"
+
+    def on_headers_complete(self) -> None:
+        """Note that the head is whole."""
+        self._head_done = True
+        self.persistent = self._parser.should_keep_alive()
+        self.status = self._parser.get_status_code()
+
+    def on_chunk_header(self) -> None:
+        """Note that the next bytes belong to a chunk."""
+        self.chunk_open = True
+
+    def on_chunk_complete(self) -> None:
+        """Note that a chunk is whole."""
+        self.chunk_open = False
+
+    def on_message_complete(self) -> None:
+        """Note the end of the answer."""
+        self.complete = True
+
+
+class Unchunker(AnswerReader):
+    """Reads answers for clients of HTTP/1.0, to whom no chunk may be sent."""
+
+    __slots__ = ("_pieces",)
+
+    def __init__(self, bound: int | None, known: wire.Memo[KnownHead]) -> None:
+        self._pieces: list[bytes] = []
+        super().__init__(bound, known)
+
+    def on_body(self, data: bytes) -> None:
+        """Keep a piece of the body without its framing."""
+        self._pieces.append(data)
+
+    def watch(self, data: bytes) -> bytes | None:
+        """Give the body without its chunks."""
+        out = super().watch(data)
+        if self.framing != CHUNKED or out is None:
+            return out
+        out = b"".join(self._pieces)
+        self._pieces.clear()
+        return out
