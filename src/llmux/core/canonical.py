@@ -7,8 +7,7 @@ arrival and numbers by what still waits for them. It refuses to know who walks a
 
 from __future__ import annotations
 
-from copy import copy
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from llmux.core.lane import Lane, Phase, Wish
 from llmux.core.plan import Plan, Stage
@@ -16,6 +15,9 @@ from llmux.core.ticket import Ticket
 
 if TYPE_CHECKING:
     from llmux.core.board import Switchboard
+
+
+Slotted = TypeVar("Slotted", Lane, Ticket, Plan)
 
 
 class LaneForm(NamedTuple):
@@ -136,7 +138,7 @@ def copied(board: Switchboard, renamed: dict[Ticket, Ticket]) -> Switchboard:
 
 
 def _copied_lane(old: Lane, renamed: dict[Ticket, Ticket]) -> Lane:
-    new = copy(old)
+    new = _twin(old)
     new.inside = {_copied_ticket(ticket, renamed): None for ticket in old.inside}
     new.waiting = {_copied_ticket(ticket, renamed): None for ticket in old.waiting}
     new.arrival_log = list(old.arrival_log)
@@ -145,13 +147,22 @@ def _copied_lane(old: Lane, renamed: dict[Ticket, Ticket]) -> Lane:
 
 
 def _copied_ticket(old: Ticket, renamed: dict[Ticket, Ticket]) -> Ticket:
-    new = renamed[old] = copy(old)
+    new = renamed[old] = _twin(old)
     return new
 
 
 def _copied_plan(old: Plan, lanes: dict[str, Lane]) -> Plan:
-    new = copy(old)
+    new = _twin(old)
     new.target = lanes[old.target.name]
     new.source = None if old.source is None else lanes[old.source.name]
     new.leaving = [lanes[lane.name] for lane in old.leaving]
+    return new
+
+
+def _twin(old: Slotted) -> Slotted:
+    """Return a shallow copy; what `copy.copy` does, several times quicker."""
+    kind = type(old)
+    new = object.__new__(kind)
+    for slot in kind.__slots__:
+        setattr(new, slot, getattr(old, slot))
     return new
