@@ -35,7 +35,7 @@ class Life(Switching):
             lane = self.lanes[name]
             lane.phase = Phase.AWAKE
             lane.activated_at = now
-            lane.loading_until = None
+            lane.proven = True
             self.awake.append(lane)
             self.news.append(n.Adopted(name))
             self._admit_waiting(lane, now, None)
@@ -83,6 +83,7 @@ class Life(Switching):
         if lane.phase is not Phase.QUARANTINED:
             return
         self._release(lane)
+        lane.proven = True
         self.dirty = True
         self._serve_on(lane, now)
 

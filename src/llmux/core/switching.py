@@ -269,6 +269,7 @@ class Switching(Health):
             )
         if event.left == "awake" and not plan.recovering:
             self._get_stuck(lane)
+            lane.proven = True
             self._serve_on(lane, now)
         else:
             self._quarantine(lane, event.error)
