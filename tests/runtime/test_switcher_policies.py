@@ -196,6 +196,27 @@ def test_a_skip_that_nothing_disturbs_is_asked_again(ask_again: float | None, at
     run_virtual(story())
 
 
+def test_a_later_skip_replaces_the_time_of_the_earlier() -> None:
+    """The latest answer says when to ask again; the earlier alarm does not ring any more."""
+
+    async def story() -> None:
+        times: list[float] = []
+
+        def answer(context: PolicyContext) -> Decision:
+            times.append(house.now)
+            return Skip() if house.now < 10.0 else SwitchNow()
+
+        house = House(TWO, Asked(answer))
+        first = house.send("a")
+        await asyncio.sleep(1)
+        second = house.send("a")
+        await asyncio.gather(first, second)
+        assert times == [0.0, 1.0, 6.0, 11.0]
+        house.assert_nothing_left()
+
+    run_virtual(story())
+
+
 def test_a_defer_in_seconds_switches_when_it_is_over() -> None:
     """If somebody still waits; a new Defer does not prolong it."""
 
