@@ -12,6 +12,7 @@ import asyncio
 import re
 import sys
 import time
+from email.utils import formatdate
 from random import uniform
 from typing import Final, cast
 
@@ -25,28 +26,38 @@ LONGEST: Final = 0.03
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 _HOW: Final = re.compile(rb'"bench": ?"([a-z]+)"')
-_DATE: Final = b"date: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
-_STREAM: Final = (
-    b"HTTP/1.1 200 OK\r\nserver: bench\r\n" + _DATE + b"content-type: text/event-stream\r\n"
-    b"transfer-encoding: chunked\r\n\r\n"
-)
 _EVENT: Final = (
     b'data: {"id":"x","object":"chat.completion.chunk","choices":[{"index":0,"delta":'
     b'{"content":" token"}}]}\n\n'
 )
 _CHUNK: Final = b"%x\r\n%b\r\n" % (len(_EVENT), _EVENT)
+_FRAME: Final = b'{"object":"chat.completion","choices":[{"message":{"content":"%b"}}]}'
+_ANSWER: Final = _FRAME % (b"y" * (1024 - len(_FRAME) + 2))
+
+
+class Now:
+    """What changes from second to second: the heads carry the date."""
+
+    stream = answer = b""
+
+    @classmethod
+    def tick(cls) -> None:
+        """Write the heads anew, and again in a second."""
+        date = formatdate(usegmt=True).encode()
+        cls.stream = (
+            b"HTTP/1.1 200 OK\r\nserver: bench\r\ndate: %b\r\n"
+            b"content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n" % date
+        )
+        cls.answer = plain(_ANSWER)
+        asyncio.get_running_loop().call_later(1, cls.tick)
 
 
 def plain(body: bytes) -> bytes:
     """An answer with its length."""
     return (
-        b"HTTP/1.1 200 OK\r\nserver: bench\r\n" + _DATE + b"content-type: application/json\r\n"
-        b"content-length: %d\r\n\r\n%b" % (len(body), body)
+        b"HTTP/1.1 200 OK\r\nserver: bench\r\ndate: %b\r\ncontent-type: application/json\r\n"
+        b"content-length: %d\r\n\r\n%b" % (formatdate(usegmt=True).encode(), len(body), body)
     )
-
-
-_FRAME: Final = b'{"object":"chat.completion","choices":[{"message":{"content":"%b"}}]}'
-ANSWER: Final = plain(_FRAME % (b"y" * (1024 - len(_FRAME) + 2)))
 
 
 class Count:
@@ -108,19 +119,19 @@ class Server(asyncio.Protocol):
         how = _HOW.search(request)
         match how[1] if how else b"":
             case b"paced":
-                write(_STREAM)
+                write(Now.stream)
                 self._left = CHUNKS
                 self._step()
             case b"flood":
-                write(_STREAM)
+                write(Now.stream)
                 self._flooding = True
                 self._flood()
             case b"hold":
-                write(_STREAM + _CHUNK)
+                write(Now.stream + _CHUNK)
             case b"when":
                 write(plain(b"%.6f" % came))
             case _:
-                write(ANSWER)
+                write(Now.answer)
 
     def _step(self) -> None:
         if self._gone:
@@ -144,8 +155,9 @@ class Server(asyncio.Protocol):
 async def serve(ports: list[int]) -> None:
     """Listen until the process is ended."""
     loop = asyncio.get_running_loop()
+    Now.tick()
     for port in ports:
-        await loop.create_server(Server, "127.0.0.1", port, backlog=1024)
+        await loop.create_server(Server, "127.0.0.1", port, backlog=16_384)
     await asyncio.Event().wait()
 
 

@@ -26,7 +26,7 @@ NO_BOUNDS: Final = {
     "max_buffered_bytes": None,
 }
 """Bounds that would refuse a crowd on purpose."""
-_ANSWER_SECONDS: Final = 120.0
+_ANSWER_SECONDS: Final = 60.0
 
 
 def switching_config(path: Path, ports: Sequence[int]) -> Path:
@@ -51,7 +51,8 @@ def switches(pairs: Sequence[tuple[Contender, Path]], rounds: int, say: Say) -> 
             for turn in range(rounds + 2):
                 content = body(f"m{turn % 2}", "when")
                 for (contender, ended), caller in zip(pairs, callers, strict=True):
-                    status = await caller.ask(content)
+                    async with asyncio.timeout(_ANSWER_SECONDS):
+                        status = await caller.ask(content)
                     if status != 200:
                         raise RuntimeError(f"{contender.name}: a switch was answered {status}")
                     if turn >= 2:
