@@ -3,13 +3,14 @@
 A tool that is not ours (promtool, nginx) may be missing on a developer's machine: its test skips
 and says so. Where `LLMUX_REQUIRE_TOOLS=1` is set, as `.ci/run` sets it, the same test fails, so
 that nothing is skipped for good without anybody noticing. It refuses to know what a tool is for.
+No gateway of a test writes into the state directory of whoever runs the tests.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -36,3 +37,11 @@ def need() -> Need:
         pytest.skip(f"{name} is not installed on this machine")
 
     return ask
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let every gateway, in this process or another, keep its state in a folder of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield

@@ -195,7 +195,8 @@ def _write(folder: Path, port: int, engine_ports: dict[str, int]) -> Path:
     }
     (folder / "wake.sh").write_text(WAKE.format(**place))
     (folder / "sleep.sh").write_text(SLEEP.format(**place))
-    lines = [f"port: {port}", "bounds:", "  shutdown_grace_secs: 1", "models:"]
+    # Everything is taken away at the end, so there is nothing that a next life could remember.
+    lines = [f"port: {port}", "state: off", "bounds:", "  shutdown_grace_secs: 1", "models:"]
     for model, load_secs in MODELS.items():
         lines += [
             f"  {model}:",
