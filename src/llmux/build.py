@@ -29,6 +29,7 @@ from llmux.runtime.hooks import HookRunner, HookSpec
 from llmux.runtime.keeper import Keeper
 from llmux.runtime.lives import Lives
 from llmux.runtime.probes import Probe
+from llmux.runtime.readiness import Readiness, beat, notify_systemd
 from llmux.runtime.statefile import StateFile, state_path
 from llmux.runtime.switcher import ModelSwitcher
 from llmux.telemetry.log import LogNews
@@ -47,6 +48,7 @@ class Parts:
     keeper: Keeper
     switcher: ModelSwitcher
     lives: Lives
+    readiness: Readiness
     metrics: Metrics
     gateway: Gateway
 
@@ -79,12 +81,14 @@ def build(config: Config) -> Parts:
             name: switcher.in_flight_count(name) for name in switcher.registered_models()
         },
     )
+    readiness = Readiness(switcher, _hook_bounds(config))
     gateway = Gateway(
         switcher,
         {name: model.port for name, model in config.models.items()},
         _limits(config),
         metrics.meter_for,
         metrics.render,
+        problems=lambda: readiness.problems(gateway.loop.time()),
     )
 
     def flush(news: News) -> None:
@@ -98,7 +102,18 @@ def build(config: Config) -> Parts:
     keeper.listen(found)
     switcher.listeners += [flush, metrics, logs]
     lives = Lives(keeper, switcher, interval=config.health.interval_secs)
-    return Parts(config, policy, hooks, keeper, switcher, lives, metrics, gateway)
+    return Parts(config, policy, hooks, keeper, switcher, lives, readiness, metrics, gateway)
+
+
+def _hook_bounds(config: Config) -> dict[str, tuple[float | None, float | None]]:
+    """Return how long a model's wake may take, and the ladder of its sleep, in seconds."""
+    bounds: dict[str, tuple[float | None, float | None]] = {}
+    for name in config.models:
+        one = config.for_model(name)
+        ladder = (one.sleep_timeout, one.sleep_timeout, one.kill_timeout, one.alive_timeout)
+        steps = [step for step in ladder if step is not None]
+        bounds[name] = (one.wake_timeout, sum(steps) if len(steps) == len(ladder) else None)
+    return bounds
 
 
 def _probes(config: Config, runner: HookRunner) -> dict[str, tuple[Probe | None, Probe, str]]:
@@ -226,17 +241,22 @@ async def run_gateway(config: Config, *, on_ready: Callable[[str, int], None] | 
         loop.add_signal_handler(getattr(signal, name), stop, name)
     loop.add_signal_handler(signal.SIGHUP, ignore)
     beginning: asyncio.Task[None] | None = None
+    heart: asyncio.Task[None] | None = None
     try:
         port = await parts.gateway.start(config.host, config.port)
         parts.switcher.start()
         beginning = loop.create_task(parts.lives.begin())
         beginning.add_done_callback(_begun)
+        heart = loop.create_task(beat(parts.readiness))
+        notify_systemd("READY=1")
         if on_ready is not None:
             on_ready(config.host, port)
         await ending.wait()
     finally:
-        if beginning is not None:
-            beginning.cancel()
+        notify_systemd("STOPPING=1")
+        for task in (beginning, heart):
+            if task is not None:
+                task.cancel()
         await _shut_down(parts, hurry)
     return 0
 

@@ -27,12 +27,16 @@ async def test_a_running_answer_is_finished_and_then_its_connection_closes() -> 
         assert head.status == 200
         stopping = asyncio.create_task(s.gateway.stop(10.0))
         assert await idle.ended()
-        with pytest.raises(OSError):
-            await s.client()
+        late = await s.client()
+        await late.send(b"GET /ready HTTP/1.1\r\nHost: h\r\n\r\n")
+        told = await late.message()
+        assert (told.status, told.get("connection")) == (503, "close")
         go_on.set()
         assert await busy.reader.read(-1) == b"3\r\nabc\r\n0\r\n\r\n"
         await stopping
         assert s.gateway.connections == 0
+        with pytest.raises(OSError):
+            await s.client()
 
 
 async def test_while_stopping_ready_says_so_and_health_does_not() -> None:
@@ -88,7 +92,7 @@ async def test_a_client_that_reads_nothing_does_not_hold_up_the_stop() -> None:
 
     async with stand(talk) as s:
         client = await s.client()
-        client.writer.transport.pause_reading()
+        client.stall()
         await client.send(post(chat()))
         await s.gate.until(inside=1)
         await s.gateway.stop(0.1)

@@ -169,7 +169,7 @@ class AnswerReader:
 
     # Bodies.
 
-    def watch(self, data: bytes) -> bytes | None:
+    def watch(self, data: bytes) -> bytes | None:  # noqa: PLR0911  (three kinds of end)
         """Follow the body and give what goes to the client; None if its framing is broken."""
         framing = self.framing
         if framing == UNTIL_CLOSE:
@@ -187,19 +187,18 @@ class AnswerReader:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
-            if framing == CHUNKED or not self.complete:
-                return None
             self.excess = True
+        if self.excess and (framing == CHUNKED or not self.complete):
+            return None
         if framing == LENGTH:
             left = self._left = self._left - len(data)
             if left < 0:
                 self.excess = True
                 return data[:left]
-        elif self.complete:
-            if self.excess or data.endswith(b"\r\n\r\n\r\n"):
-                return None
-        else:
+        elif not self.complete:
             self._last = data[-6:]
+        elif data.endswith(b"\r\n\r\n\r\n"):
+            return None
         return data
 
     def at_event_boundary(self) -> bool:

@@ -60,7 +60,7 @@ class Front(asyncio.Protocol):
         """The request that is being answered."""
         self.paused = False
         """The client takes no more for now."""
-        self._reader = RequestReader(gateway.limits)
+        self._reader = RequestReader(gateway.limits, gateway.known)
         self._pumping = False
         self._tunnel: Exchange | None = None
         self._held = False
@@ -79,9 +79,7 @@ class Front(asyncio.Protocol):
         gateway = self.gateway
         gateway.fronts.add(self)
         most = gateway.limits.max_connections
-        if gateway.stopping:
-            self._transport.abort()
-        elif most is not None and len(gateway.fronts) > most:
+        if most is not None and len(gateway.fronts) > most:
             if len(gateway.fronts) > most + most // 4 + 16:
                 self._transport.abort()  # even those who are told take room
                 return
@@ -297,10 +295,21 @@ class Front(asyncio.Protocol):
         self._closing_at = self.gateway.loop.time()
         self._transport.close()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being read or answered, or its last bytes are on their way."""
+        reader = self._reader
+        return (
+            self.exchange is not None
+            or self._tunnel is not None
+            or self._lingering
+            or self._closing_at is not None
+            or bool(reader.queue or reader.in_head or reader.in_body)
+        )
+
     def close_if_idle(self) -> None:
         """Close unless a request is being read or answered."""
-        reader = self._reader
-        if self.exchange is None and not (reader.queue or reader.in_head or reader.in_body):
+        if not self.busy:
             self._close()
 
     def sweep(self, now: float) -> None:

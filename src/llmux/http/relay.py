@@ -39,6 +39,16 @@ def unknown_model(model: str | None) -> NotRegisteredError:
     return NotRegisteredError(f"Model {shown} not found: GET /v1/models lists those that are here.")
 
 
+def _special_lines(request: Request) -> bytes:
+    """Write the fields that are ours to say anew on this hop, as far as the client used them."""
+    lines = b""
+    if request.upgrade is not None:
+        lines += b"connection: upgrade\r\nupgrade: %b\r\n" % request.upgrade
+    if request.max_forwards is not None:
+        lines += b"max-forwards: %d\r\n" % (request.max_forwards - 1)
+    return lines
+
+
 class Exchange:
     """A request that is being answered, from its last byte in to its last byte out."""
 
@@ -164,25 +174,21 @@ class Exchange:
 
     def _ask(self, upstream: Upstream) -> None:
         request = self._request
-        backend = upstream.backend
         body = request.body
         self._upstream = upstream
-        upgrade = max_forwards = b""
-        if request.upgrade is not None:
-            upgrade = b"connection: upgrade\r\nupgrade: %b\r\n" % request.upgrade
-        if request.max_forwards is not None:
-            max_forwards = b"max-forwards: %d\r\n" % (request.max_forwards - 1)
-        tail = b"%b%bcontent-length: %d\r\nvia: 1.1 llmux\r\nx-request-id: %b\r\n\r\n" % (
-            upgrade,
-            max_forwards,
+        head = b"%b %b%b%b%bcontent-length: %d\r\nvia: 1.1 llmux\r\nx-request-id: %b\r\n\r\n" % (
+            request.method,
+            request.target,
+            upstream.backend.host_line,
+            request.lines,
+            _special_lines(request),
             len(body),
             request.request_id,
         )
-        head = (request.method, b" ", request.target, backend.host_line, *request.fields, tail)
         if len(body) <= _LARGE:
-            upstream.send(self, b"".join((*head, body)), b"")
+            upstream.send(self, head + body, b"")
         else:
-            upstream.send(self, b"".join(head), body)
+            upstream.send(self, head, body)
         if self._front.paused:
             upstream.pause()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from typing import Final
+from typing import Final, NamedTuple
 
 import httptools
 
@@ -29,6 +29,15 @@ _OVERHEAD: Final = 20
 """Bytes of a request line besides its target, roughly."""
 
 
+class KnownRequest(NamedTuple):
+    """What a plain head means that was read before; its length is read anew each time."""
+
+    method: bytes
+    target: bytes
+    path: bytes
+    lines: bytes
+
+
 class Request:
     """One request, read to its end; `error` says that it could not be."""
 
@@ -36,8 +45,8 @@ class Request:
         "body",
         "continued",
         "error",
-        "fields",
         "keep_alive",
+        "lines",
         "max_forwards",
         "method",
         "old",
@@ -53,8 +62,8 @@ class Request:
         """In origin form, to the byte as it came."""
         self.path = b""
         """The target without its query."""
-        self.fields: list[bytes] = []
-        """What may be forwarded, flat: name, ": ", value, CRLF and so on."""
+        self.lines = b""
+        """The fields that may be forwarded, each with its CRLF."""
         self.body = b""
         self.old = False
         """The client speaks HTTP/1.0."""
@@ -73,18 +82,22 @@ class RequestReader:
     __slots__ = (
         "_bounds",
         "_bytes_in_feed",
+        "_candidate",
         "_chunks",
         "_connection",
         "_dropped",
         "_expect",
+        "_fields",
         "_head_bytes",
         "_host",
         "_hosts",
+        "_known",
         "_length",
         "_muted",
         "_parser",
         "_received",
         "_request",
+        "_saw_upgrade",
         "_te",
         "_upgrading",
         "broken",
@@ -95,8 +108,10 @@ class RequestReader:
         "queued_bytes",
     )
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, known: wire.Memo[KnownRequest] | None = None) -> None:
         self._bounds = limits
+        self._known = wire.Memo() if known is None else known
+        self._candidate: bytes | None = None
         self._parser = httptools.HttpRequestParser(self)
         self.queue: deque[Request] = deque()
         self.queued_bytes = 0
@@ -114,6 +129,7 @@ class RequestReader:
 
     def _start(self) -> None:
         self._request = Request()
+        self._fields: list[bytes] = []
         self._host = b""
         self._hosts = 0
         self._te = 0
@@ -123,10 +139,13 @@ class RequestReader:
         self._dropped = 0
         self._received = 0
         self._upgrading = False
+        self._saw_upgrade = False
         self._chunks: list[bytes] | None = None
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the client; whole requests, and errors as requests, join the queue."""
+        if not self.in_head and not self.in_body and self._recognize(data):
+            return
         while data and not self.broken:
             began_before = self.in_head
             self._bytes_in_feed = self._head_bytes + len(data)
@@ -152,6 +171,34 @@ class RequestReader:
             else:
                 self._head_bytes = 0
             data = rest
+        self._candidate = None
+
+    def _recognize(self, data: bytes) -> bool:
+        """Queue a request that came whole and whose head was read before; False if it is not so.
+
+        A head that is equal to the byte, but for the digits of its length, means the same.
+        """
+        end = data.find(b"\r\n\r\n") + 4
+        at, stop = wire.find_length(data, end)
+        if not at or self.broken:
+            return False
+        key = data[:at] + data[stop:end]
+        known = self._known.get(key)
+        if known is None:
+            self._candidate = key
+            return False
+        length = int(data[at:stop])
+        most = self._bounds.max_body_bytes
+        if len(data) != end + length or (most is not None and length > most):
+            return False
+        request = Request()
+        request.method, request.target, request.path, request.lines = known
+        request.body = data[end:]
+        request.keep_alive = True
+        request.request_id = wire.new_request_id()
+        self.queued_bytes += length
+        self.queue.append(request)
+        return True
 
     def _expect_body(self) -> None:
         """Read the body of a request to upgrade, which llhttp takes for the other protocol."""
@@ -202,7 +249,7 @@ class RequestReader:
             self._dropped += len(name) + len(value) + 4
             self._take_special(key, name, value)
         else:
-            self._request.fields += (name, b": ", value, b"\r\n")
+            self._fields += (name, b": ", value, b"\r\n")
 
     def _take_special(self, key: bytes, name: bytes, value: bytes) -> None:
         if key == b"host":
@@ -224,11 +271,12 @@ class RequestReader:
             self._expect = value.lower()
         elif key == b"upgrade":
             self._request.upgrade = value
+            self._saw_upgrade = True
         elif key == b"max-forwards":
             if value.isdigit() and self._parser.get_method() in (b"OPTIONS", b"TRACE"):
                 self._request.max_forwards = int(value[:9])
             else:
-                self._request.fields += (name, b": ", value, b"\r\n")
+                self._fields += (name, b": ", value, b"\r\n")
 
     def on_headers_complete(self) -> None:
         """Judge the head; raises the error that its request will be answered with."""
@@ -253,8 +301,13 @@ class RequestReader:
             self._judge_connection(request, self._connection)
         if request.upgrade is not None:
             self._judge_upgrade(request)
+        request.lines = b"".join(self._fields)
         if not request.request_id:
+            if self._candidate is not None and self._is_plain(request):
+                known = KnownRequest(request.method, request.target, request.path, request.lines)
+                self._known.put(self._candidate, known)
             request.request_id = wire.new_request_id()
+        self._candidate = None
         most = self._bounds.max_body_bytes
         if most is not None and self._length > most:
             raise self._body_too_large()
@@ -316,8 +369,7 @@ class RequestReader:
             raise BadRequestError("A target has no fragment.")
         request.path = target.partition(b"?")[0] if b"?" in target else target
 
-    @staticmethod
-    def _judge_connection(request: Request, connection: bytes) -> None:
+    def _judge_connection(self, request: Request, connection: bytes) -> None:
         named = wire.tokens(connection)
         if b"close" in named:
             request.keep_alive = False
@@ -325,7 +377,7 @@ class RequestReader:
             request.keep_alive = True
         others = {name for name in named if name not in _COMMON}
         if others:
-            request.fields = wire.without(request.fields, others)
+            self._fields = wire.without(self._fields, others)
 
     def _judge_upgrade(self, request: Request) -> None:
         named = wire.tokens(self._connection or b"")
@@ -336,9 +388,20 @@ class RequestReader:
         if request.old or h2c or b"upgrade" not in named:
             request.upgrade = None
 
+    def _is_plain(self, request: Request) -> bool:
+        """Whether nothing in this head asks for more than relaying and keeping the connection."""
+        return (
+            request.keep_alive
+            and not request.old
+            and request.max_forwards is None
+            and self._te == 0
+            and self._expect is None
+            and not self._saw_upgrade
+        )
+
     def _measure(self) -> int:
         request = self._request
-        return _OVERHEAD + len(request.target) + self._dropped + sum(map(len, request.fields))
+        return _OVERHEAD + len(request.target) + self._dropped + sum(map(len, self._fields))
 
     def _head_too_large(self) -> HeadersTooLargeError:
         return HeadersTooLargeError(

@@ -38,12 +38,16 @@ Handler = Callable[[Request], Answer]
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """The table of own paths; `stopping` says whether the gateway is going down."""
+    """The table of own paths; `stopping` says whether the gateway is going down.
+
+    `problems` says what stands in the way of serving, for `/ready`.
+    """
 
     gate: Gate
     render_metrics: Callable[[], bytes]
     metrics_type: bytes
     stopping: Callable[[], bool]
+    problems: Callable[[], list[dict[str, object]]] = list
     _table: dict[bytes, Handler] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -121,6 +125,9 @@ class Routes:
         del request
         if self.stopping():
             return _json({"status": "stopping"}, 503)
+        problems = self.problems()
+        if problems:
+            return _json({"status": "not ready", "problems": problems}, 503)
         return _json({"status": "ready"})
 
 

@@ -16,8 +16,11 @@ from llmux.http.backend import Backend
 from llmux.http.front import Front
 from llmux.http.gate import Gate, Meter
 from llmux.http.limits import Limits
+from llmux.http.request import KnownRequest
 from llmux.http.routes import Routes
 
+_LOOK_SECONDS: Final = 0.02
+"""How often it is looked, during a stop, whether all answers are out."""
 _CUT_SECONDS: Final = 0.5
 """How long the last words of cut answers may take to go out."""
 
@@ -37,6 +40,7 @@ class Gateway:
         meter_for: Callable[[str], Meter],
         render_metrics: Callable[[], bytes],
         metrics_type: bytes = b"text/plain; version=0.0.4; charset=utf-8",
+        problems: Callable[[], list[dict[str, object]]] = list,
     ) -> None:
         self.gate = gate
         self.limits = limits
@@ -44,7 +48,9 @@ class Gateway:
         self.fronts: set[Front] = set()
         self.backends: dict[str, Backend] = {}
         self.unknown = meter_for("")
-        self.routes = Routes(gate, render_metrics, metrics_type, lambda: self.stopping)
+        self.known: wire.Memo[KnownRequest] = wire.Memo()
+        """Heads of requests that were read before, for all connections."""
+        self.routes = Routes(gate, render_metrics, metrics_type, lambda: self.stopping, problems)
         self.loop: asyncio.AbstractEventLoop
         self._ports = dict(backends)
         self._meter_for = meter_for
@@ -89,26 +95,43 @@ class Gateway:
             backend.flush()
 
     def stop_accepting(self) -> None:
-        """Take no new connection, close the idle ones, and each other one after its answer."""
+        """Close idle connections, and each other one after its answer.
+
+        The port stays open until `stop` is done with what runs, so that who comes meanwhile is
+        told that the gateway goes, rather than refused.
+        """
         self.stopping = True
-        if self._server is not None:
-            self._server.close()
         for front in list(self.fronts):
             front.close_if_idle()
 
     async def stop(self, grace_seconds: float) -> None:
         """Give running answers `grace_seconds`, then cut them; at the end nothing is open."""
         self.stop_accepting()
-        if not await self._drained(grace_seconds):
+        in_time = await self._done(grace_seconds)
+        if self._server is not None:
+            self._server.close()
+        if not in_time:
             for front in list(self.fronts):
                 front.cut(DrainingError("The gateway is shutting down."))
-            if not await self._drained(_CUT_SECONDS):
-                for front in list(self.fronts):
-                    front.abort()
-                await self._drained(_CUT_SECONDS)
+            await self._done(_CUT_SECONDS)
+        for front in list(self.fronts):
+            front.close_if_idle()
+        if not await self._drained(_CUT_SECONDS):
+            for front in list(self.fronts):
+                front.abort()
+            await self._drained(_CUT_SECONDS)
         for backend in self.backends.values():
             await backend.shut()
         self._cancel_sweep()
+
+    async def _done(self, seconds: float) -> bool:
+        """Wait until no request is being read or answered."""
+        until = self.loop.time() + seconds
+        while any(front.busy for front in self.fronts):
+            if self.loop.time() >= until:
+                return False
+            await asyncio.sleep(min(_LOOK_SECONDS, max(0.0, until - self.loop.time())))
+        return True
 
     async def _drained(self, seconds: float) -> bool:
         if self.fronts:
