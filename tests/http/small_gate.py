@@ -7,6 +7,7 @@ test says `wake`, `reject` or `cut`, as the world would.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from llmux.core.lane import Lane, LaneSettings
 from llmux.core.ticket import Ticket
@@ -23,6 +24,10 @@ class SmallGate:
         self.waiting: list[Ticket] = []
         self.left = 0
         self.loading_secs = 0.0
+        self.dead: bool | None = False
+        """What a look at a backend that broke finds; None: the look lasts until `tell`."""
+        self.tell: Callable[[bool], None] = lambda dead: None
+        self.suspected = 0
         self.refusal: LlmuxError | None = None
         self.changed = asyncio.Event()
 
@@ -64,6 +69,20 @@ class SmallGate:
     def answered(self, ticket: Ticket) -> None:
         """Remember that the backend has answered."""
         ticket.lane.proven = True
+
+    def suspect(self, ticket: Ticket, told: Callable[[bool], None]) -> None:
+        """Look at a backend that refused or broke: it is as dead as the test says."""
+        self.suspected += 1
+        self.tell = told
+        if self.dead is not None:
+            asyncio.get_running_loop().call_soon(told, self.dead)
+
+    def rejoin(self, ticket: Ticket) -> None:
+        """Let a request wait again, for a model that is awake no more."""
+        self.awake.discard(ticket.model)
+        self.inside.remove(ticket)
+        self.waiting.append(ticket)
+        self.changed.set()
 
     def model_status(self, model: str) -> str:
         """Awake is loaded, all else unloaded."""

@@ -13,6 +13,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 from llmux.http import Gateway, Limits
 from tests.http.small_gate import Counter, SmallGate
@@ -117,6 +118,14 @@ class Line:
             return await self.reader.read(-1) == b""
         except ConnectionError:
             return True
+
+    def stall(self) -> None:
+        """Take nothing more from the wire."""
+        cast(asyncio.Transport, self.writer.transport).pause_reading()
+
+    def go_on(self) -> None:
+        """Take bytes again."""
+        cast(asyncio.Transport, self.writer.transport).resume_reading()
 
     def close(self) -> None:
         """Close in order."""

@@ -141,14 +141,14 @@ async def test_a_client_that_does_not_read_stops_its_backend_within_a_bound() ->
 
     async with stand(talk) as s:
         client = await s.client()
-        client.writer.transport.pause_reading()
+        client.stall()
         await client.send(post(chat()))
         before = -1
         while before != sent or sent == 0:
             before = sent
             await asyncio.sleep(0.3)
         assert sent < 32_000_000
-        client.writer.transport.resume_reading()
+        client.go_on()
         answer = await client.message()
         assert (len(answer.body), answer.complete) == (100_000_000, True)
 

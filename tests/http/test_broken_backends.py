@@ -220,6 +220,44 @@ async def test_a_reused_connection_that_gave_a_byte_is_not_tried_again() -> None
         assert len(requests) == 2
 
 
+async def test_a_request_whose_backend_died_is_sent_once_more_after_a_new_wake() -> None:
+    answers = [
+        b"",
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi",
+        b"",
+        b"",
+    ]
+    bodies: list[bytes] = []
+
+    async def talk(line: Line) -> None:
+        bodies.append((await line.message()).body)
+        await line.send(answers.pop(0))
+
+    async with stand(talk) as s:
+        s.gate.dead = True
+        client = await s.client()
+        for status in (200, 502):
+            await client.send(post(chat()))
+            await s.gate.until(waiting=1)
+            s.gate.wake("m")
+            assert (await client.message()).status == status
+        assert bodies == [chat()] * 4
+        assert s.gate.suspected == 2
+
+
+async def test_a_client_that_leaves_while_its_backend_is_looked_at_is_gone() -> None:
+    async with stand(hang_up) as s:
+        s.gate.dead = None
+        client = await s.client()
+        await client.send(post(chat()))
+        while not s.gate.suspected:
+            await asyncio.sleep(0)
+        client.close()
+        await s.gate.until(inside=0)
+        s.gate.tell(True)
+        assert s.gate.waiting == []
+
+
 async def test_an_answer_that_says_close_is_obeyed() -> None:
     async with stand(
         say(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi")

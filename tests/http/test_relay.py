@@ -344,7 +344,7 @@ async def test_h2c_is_not_offered_to_the_backend() -> None:
                 "Connection: Upgrade, HTTP2-Settings",
                 "Upgrade: h2c",
                 "HTTP2-Settings: AAMAAABk",
-            )  # fmt: skip
+            )
         )
         assert seen[0].get("upgrade") is None
         assert seen[0].get("http2-settings") is None
