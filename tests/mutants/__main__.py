@@ -100,6 +100,8 @@ def main() -> int:
     args = parser.parse_args()
     tests = WITH[args.subset]
     chosen = [one for one in MUTANTS if all(word in one.name for word in args.words)]
+    if not chosen:
+        parser.error("no planted fault has these words in its name")
     missed = 0
     with tempfile.TemporaryDirectory(prefix="llmux-mutants-") as name:
         folder = Path(name).resolve()

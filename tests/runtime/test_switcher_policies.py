@@ -217,6 +217,28 @@ def test_a_later_skip_replaces_the_time_of_the_earlier() -> None:
     run_virtual(story())
 
 
+def test_to_name_the_active_model_means_to_stay_and_to_be_asked_again() -> None:
+    """Five seconds after the latest such answer, not after each of them."""
+
+    async def story() -> None:
+        times: list[float] = []
+
+        def answer(context: PolicyContext) -> Decision:
+            times.append(house.now)
+            return SwitchNow("a" if house.now < 13.0 else "b")
+
+        house = House(TWO, Asked(answer))
+        await house.switcher.force_switch("a")
+        waiting = house.send("b")
+        await asyncio.sleep(1)
+        house.send("b")
+        await waiting
+        assert times == [3.0, 4.0, 9.0, 14.0]
+        house.assert_nothing_left()
+
+    run_virtual(story())
+
+
 def test_a_defer_in_seconds_switches_when_it_is_over() -> None:
     """If somebody still waits; a new Defer does not prolong it."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from llmux.core import events as ev
 from llmux.core.lane import LaneSettings
-from llmux.core.news import DrainEnded, ModelActivated, RequestTimedOut, SwitchAbandoned
+from llmux.core.news import DrainCut, DrainEnded, ModelActivated, RequestTimedOut, SwitchAbandoned
 from llmux.core.view import Active, Idle, Switching
 from llmux.errors import DrainingError, DrainTimeoutError, LlmuxError, NotRegisteredError
 from llmux.policy import FifoPolicy
@@ -320,6 +320,29 @@ def test_a_drain_has_a_bound_after_which_answers_are_cut() -> None:
     run_virtual(story())
 
 
+def test_the_bound_of_a_drain_given_up_does_not_cut_the_next() -> None:
+    """Each drain has its whole time."""
+
+    async def story() -> None:
+        house = House(TWO, settings={"a": LaneSettings("a", drain_timeout=10.0)})
+        running = house.send("a", 15.0)
+        await asyncio.sleep(4)
+        gone = house.send("b")
+        await asyncio.sleep(1)
+        gone.cancel()
+        await asyncio.sleep(5)
+        wanted = house.send("b")
+        await asyncio.sleep(6)
+        assert house.now > 4.0 + 10.0, "the first bound would be over"
+        assert house.switcher.in_flight_count("a") == 1
+        assert (await running).over == 18.0
+        assert (await wanted).inside == 18.0 + 1.0 + 5.0
+        assert house.heard(DrainCut) == []
+        house.assert_nothing_left()
+
+    run_virtual(story())
+
+
 def test_without_the_drain_the_sleep_hook_does_not_wait() -> None:
     """With `drain_before_switch` off a running answer holds nobody up."""
 
@@ -434,6 +457,26 @@ def test_a_request_that_enters_while_others_are_told_is_asked_about_too() -> Non
         await asyncio.sleep(10)
         assert other in switcher.board.lanes["b"].inside
         switcher.leave(other)
+        house.assert_nothing_left()
+
+    run_virtual(story())
+
+
+def test_what_an_owner_tells_when_he_is_told_waits_its_turn() -> None:
+    """The drain that he takes back is first begun, then given up: no bound of it is left."""
+
+    async def story() -> None:
+        house = House(TWO, settings={"a": LaneSettings("a", drain_timeout=10.0)})
+        switcher = house.switcher
+        ticket = switcher.ticket("a")
+        ticket.on_admitted = lambda: switcher.tell(ev.OrderWithdrawn(1000))
+        switcher.enter(ticket)
+        await asyncio.sleep(1)
+        switcher.tell(ev.OrderGiven(1000, "b"))  # goes next, as soon as `a` is awake
+        await asyncio.sleep(20)
+        assert switcher.state() == Active("a")
+        assert switcher.in_flight_count("a") == 1
+        switcher.leave(ticket)
         house.assert_nothing_left()
 
     run_virtual(story())
