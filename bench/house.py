@@ -148,17 +148,22 @@ def find_original() -> str | None:
 
 
 def write_config(path: Path, models: Mapping[str, Mapping[str, object]], **keys: object) -> None:
-    """Write a config that both llmux read; each model's hooks do nothing unless given."""
-    hooks = {"wake": "true", "sleep": "true", "alive": "true"}
+    """Write a config; each model's hooks do nothing unless given."""
+    hooks = {"wake": "true", "sleep": "true"}
     file = {"models": {name: {**hooks, **model} for name, model in models.items()}, **keys}
     path.write_text(yaml.safe_dump(file))
 
 
 @contextlib.contextmanager
 def original(program: str, folder: Path, config: Path) -> Iterator[Contender]:
-    """Run llmux 2.4.0 on a config."""
+    """Run llmux 2.4.0 on a config; it wants an `alive` for each model and never asks it."""
     port = free_port()
-    with running([program, "-c", str(config), "-p", str(port)], port, folder) as pid:
+    known = yaml.safe_load(config.read_text())
+    for model in known["models"].values():
+        model["alive"] = "true"
+    its_own = config.with_suffix(f".{ORIGINAL_VERSION}.yaml")
+    its_own.write_text(yaml.safe_dump(known))
+    with running([program, "-c", str(its_own), "-p", str(port)], port, folder) as pid:
         yield Contender(f"llmux {ORIGINAL_VERSION}", port, pid)
 
 

@@ -69,8 +69,10 @@ def requests(
         before = cpu_seconds(pids)
         load = asker.ask(contender.port, content, CONNECTIONS, seconds)
         used = cpu_seconds(pids) - before
-        if load.failures:
-            raise RuntimeError(f"{contender.name}: {load.failures} requests failed")
+        if load.failures or not load.answers:
+            raise RuntimeError(
+                f"{contender.name}: {load.failures} failures, {load.answers} answers"
+            )
         if turn:
             cost[contender.name].values.append(used / load.answers * 1e6)
             rate[contender.name].values.append(load.answers / load.seconds)
