@@ -124,7 +124,9 @@ class Keeper:
         if await witness.adoptable(last):
             standing = "awake"
         # What listens and does not agree may hang or load, unless we know that it sleeps.
-        elif model not in unsettled and (last is False or await witness.gone()):
+        elif model not in unsettled and (
+            last is False or await witness.refuses() or await witness.gone()
+        ):
             standing = "asleep"
         self.state.set_status(model, "unsettled" if standing == "unclear" else standing)
         return standing

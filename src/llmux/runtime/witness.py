@@ -112,6 +112,10 @@ class Witness:
         self._loads_until = 0.0
         return awake
 
+    async def refuses(self) -> bool:
+        """Say whether the port refuses: whatever `alive` says, nobody serves there."""
+        return (await self._port()).answer is Answer.REFUSES
+
     async def agrees(self, until: float | None) -> bool:
         """Ask after a wake, every half second, until it agrees; False at the loop time `until`.
 
