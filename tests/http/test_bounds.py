@@ -180,7 +180,7 @@ async def test_idle_connections_to_a_backend_are_closed_before_it_would() -> Non
         s.gateway.backends["m"].expire(now + 3.0)
         assert s.gateway.backends["m"].take() is not None
         await s.ask(post(chat()))
-        s.gateway.backends["m"].expire(now + 5.0)
+        s.gateway.backends["m"].expire(now + 8.0)
         assert s.gateway.backends["m"].take() is None
         await s.closed.wait()
 

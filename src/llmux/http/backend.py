@@ -27,7 +27,6 @@ class Backend:
     __slots__ = (
         "_dials",
         "_idle",
-        "clock",
         "host_line",
         "known",
         "limits",
@@ -35,24 +34,24 @@ class Backend:
         "meter",
         "model",
         "port",
+        "swept",
     )
 
-    def __init__(  # noqa: PLR0917  (what a backend is, each once)
+    def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         model: str,
         port: int,
         limits: Limits,
         meter: Meter,
-        clock: Callable[[], float],
     ) -> None:
         self.loop = loop
         self.model = model
         self.port = port
         self.limits = limits
         self.meter = meter
-        self.clock = clock
-        """A coarse clock that is never ahead: idle times are rounded up."""
+        self.swept = 0.0
+        """The time of the last sweep: a clock for idle connections that is never ahead."""
         self.known: wire.Memo[KnownHead] = wire.Memo()
         """Heads of answers that were read before, for all connections."""
         self.host_line = b" HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n" % port
@@ -73,7 +72,7 @@ class Backend:
         if len(self._idle) >= _MOST_IDLE:
             upstream.close()
             return
-        upstream.idle_since = self.clock()
+        upstream.idle_since = self.swept
         self._idle.append(upstream)
 
     def forget(self, upstream: Upstream) -> None:
@@ -82,7 +81,8 @@ class Backend:
             self._idle.remove(upstream)
 
     def expire(self, now: float) -> None:
-        """Close what has been idle too long."""
+        """Close what has been idle too long; the one sweep a second calls it."""
+        self.swept = now
         kept = [up for up in self._idle if now - up.idle_since < IDLE_SECONDS]
         if len(kept) == len(self._idle):
             return

@@ -181,7 +181,7 @@ class Exchange:
             request.target,
             upstream.backend.host_line,
             request.lines,
-            _special_lines(request),
+            b"" if request.plain else _special_lines(request),
             len(body),
             request.request_id,
         )
@@ -293,7 +293,14 @@ class Exchange:
     def on_end(self) -> None:
         """Close the books: the last byte of the answer is written."""
         self._upstream = None
-        self._finish()
+        ticket = self._ticket
+        if ticket is None or self._over:
+            return
+        self._over = True
+        self._ticket = None
+        front = self._front
+        front.gateway.gate.leave(ticket)
+        front.done(self.keep_alive)
 
     def on_broken(self, upstream: Upstream, reason: str) -> None:
         """Ask once more if nothing can have been processed, else say or show that it broke."""

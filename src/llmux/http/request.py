@@ -51,6 +51,7 @@ class Request:
         "method",
         "old",
         "path",
+        "plain",
         "request_id",
         "target",
         "upgrade",
@@ -72,6 +73,8 @@ class Request:
         """It was told `100 Continue`."""
         self.upgrade: bytes | None = None
         self.max_forwards: int | None = None
+        self.plain = False
+        """It asks for nothing but relaying: neither `upgrade` nor `max_forwards` is there."""
         self.request_id = b""
         self.error: LlmuxError | None = None
 
@@ -194,7 +197,7 @@ class RequestReader:
         request = Request()
         request.method, request.target, request.path, request.lines = known
         request.body = data[end:]
-        request.keep_alive = True
+        request.keep_alive = request.plain = True
         request.request_id = wire.new_request_id()
         self.queued_bytes += length
         self.queue.append(request)

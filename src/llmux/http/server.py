@@ -56,7 +56,6 @@ class Gateway:
         self._meter_for = meter_for
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
-        self._swept = 0.0
         self._date = b""
         self._empty: asyncio.Event | None = None
 
@@ -74,7 +73,7 @@ class Gateway:
         loop = self.loop = asyncio.get_running_loop()
         for model, backend_port in self._ports.items():
             self.backends[model] = Backend(
-                loop, model, backend_port, self.limits, self._meter_for(model), self._last_sweep
+                loop, model, backend_port, self.limits, self._meter_for(model)
             )
         self._sweep()
         backlog = 1024 if type(loop).__module__.startswith("uvloop") else 128
@@ -149,12 +148,9 @@ class Gateway:
         if self._empty is not None and not self.fronts:
             self._empty.set()
 
-    def _last_sweep(self) -> float:
-        return self._swept
-
     def _sweep(self) -> None:
         """Look once over all connections; the only timer that clients have."""
-        now = self._swept = self.loop.time()
+        now = self.loop.time()
         self._date = wire.http_date()
         self._sweeper = self.loop.call_later(self.limits.sweep_interval(), self._sweep)
         for front in list(self.fronts):
