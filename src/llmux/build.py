@@ -19,6 +19,8 @@ from llmux.config import Config, HttpProbe, Inherit, ModelConfig, TcpProbe
 from llmux.core.lane import LaneSettings
 from llmux.core.news import ModelAsleep, News
 from llmux.errors import PolicyError
+from llmux.http.asgi import App, SwitchLayer
+from llmux.http.asgi_app import Lifespan, OwnRoutes
 from llmux.http.limits import Limits
 from llmux.http.server import Gateway
 from llmux.policy.base import PolicySettings, SwitchPolicy
@@ -295,3 +297,39 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (ValueError, OSError) as error:
         logger.debug("the limit of open files stays at %s: %s", soft, error)
+
+
+def build_app(config: Config) -> tuple[App, ModelSwitcher]:
+    """Make the gateway as an ASGI app with lifespan, and its switcher.
+
+    The app answers the gateway's own routes and relays what names a model. Its lifespan adopts
+    what is awake and stops everything at the end; a server has to run it.
+    """
+    parts = build(config)
+    layer = SwitchLayer(
+        OwnRoutes(parts.gateway.routes, parts.metrics.meter_for("")),
+        parts.switcher,
+        limits=_limits(config),
+        meter_for=parts.metrics.meter_for,
+    )
+
+    def flush(news: News) -> None:
+        if isinstance(news, ModelAsleep):
+            layer.flush(news.model)
+
+    parts.switcher.listeners.append(flush)
+
+    async def begin() -> None:
+        parts.keeper.state.open()
+        parts.switcher.start()
+        await parts.lives.begin()
+
+    async def end() -> None:
+        await parts.switcher.stop()
+        await parts.hooks.end_all()
+        if config.health.on_shutdown == "sleep":
+            await parts.lives.sleep_all()
+        await parts.lives.end()
+        await layer.close()
+
+    return Lifespan(layer, begin, end), parts.switcher

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +21,7 @@ def in_folder(house: House, *args: str) -> House:
     house.process = subprocess.Popen(
         [command, *args],
         cwd=house.folder,
+        env=house.environment(),
         stdin=subprocess.DEVNULL,
         stdout=house.log_path.open("wb"),
         stderr=(house.folder / "stderr").open("wb"),
@@ -211,8 +211,7 @@ def test_stdout_that_takes_nothing_is_no_reason_to_stop(build: Build) -> None:
 def test_the_greeting_of_a_machine_names_models_and_address(build: Build) -> None:
     """With JSON logs every line is an object, the greeting too."""
     house = build("a", "b").start()
-    until(lambda: house.events("gateway_started"), "the greeting is logged")
-    greeting = house.events("gateway_started")[0]
+    greeting = house.logged("gateway_started")[0]
     assert greeting["url"] == f"http://127.0.0.1:{house.port}/v1"
     assert greeting["models"] == "a, b"
     for line in house.log_path.read_text().splitlines():

@@ -298,8 +298,8 @@ MUTANTS = [
     Mutant(
         "a request cancelled in the queue is never counted out",
         DRIVER,
-        "        try:\n            await self._admission(ticket)\n            yield",
-        "        await self._admission(ticket)\n        try:\n            yield",
+        "        try:\n            await self.admission(ticket)\n            yield",
+        "        await self.admission(ticket)\n        try:\n            yield",
     ),
     Mutant(
         "a lease cancelled in the queue is never given back",

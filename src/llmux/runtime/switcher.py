@@ -155,7 +155,7 @@ class ModelSwitcher:
         """
         ticket = self.ticket(model)
         try:
-            await self._admission(ticket)
+            await self.admission(ticket)
             yield self.model_port(model) or 0
         finally:
             self.leave(ticket)
@@ -164,13 +164,35 @@ class ModelSwitcher:
         """Wait for the model and return a lease on it, to be given back with `leave`."""
         ticket = self.ticket(model)
         try:
-            await self._admission(ticket)
+            await self.admission(ticket)
         except BaseException:
             self.leave(ticket)
             raise
         return ticket
 
-    async def _admission(self, ticket: Ticket) -> None:
+    async def admission(self, ticket: Ticket) -> None:
+        """Enter with a ticket and return when it is admitted; LlmuxError where it never is.
+
+        Whoever calls it has to `leave` afterwards, whatever happens.
+        """
+        await self._told(ticket, self.enter)
+
+    async def readmission(self, ticket: Ticket) -> None:
+        """As `admission`, for a request whose backend is `dead`: it waits for another wake."""
+
+        def rejoin(again: Ticket) -> bool:
+            self.rejoin(again)
+            return again.stage == INSIDE
+
+        await self._told(ticket, rejoin)
+
+    async def dead(self, ticket: Ticket) -> bool:
+        """Look whether the backend of this request is dead, so that it may be readmitted."""
+        verdict: asyncio.Future[bool] = self._get_loop().create_future()
+        self.suspect(ticket, lambda dead: None if verdict.done() else verdict.set_result(dead))
+        return await verdict
+
+    async def _told(self, ticket: Ticket, begin: Callable[[Ticket], bool]) -> None:
         future: asyncio.Future[None] = self._get_loop().create_future()
 
         def admitted() -> None:
@@ -182,7 +204,7 @@ class ModelSwitcher:
                 future.set_exception(error)
 
         ticket.on_admitted, ticket.on_rejected = admitted, rejected
-        if not self.enter(ticket):
+        if not begin(ticket):
             await future
 
     async def force_switch(self, model: str) -> None:

@@ -1,0 +1,398 @@
+"""The switching layer for other people's ASGI apps, over the same upstream class.
+
+`SwitchLayer` is a plain callable around any ASGI app: a request whose JSON body names a registered
+model waits for it and is relayed to its backend, everything else goes to the wrapped app. It
+refuses to know how the process is served and what the other app does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Final
+
+from llmux.errors import BackendUnreachableError, BodyTooLargeError, LlmuxError
+from llmux.http import dialects, wire
+from llmux.http.answer import LENGTH, AnswerReader
+from llmux.http.backend import Backend
+from llmux.http.gate import Meter
+from llmux.http.limits import Limits
+from llmux.http.look import model_in
+from llmux.http.upstream import Upstream
+from llmux.runtime.switcher import ModelSwitcher
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Fields = list[tuple[bytes, bytes]]
+
+_MOST_HELD: Final = 262_144
+"""Bytes of an answer that wait for the server before the backend is paused."""
+_RETRY_SECONDS: Final = 0.1
+"""Pause between two tries at a backend that still loads."""
+
+
+class BrokenAnswerError(RuntimeError):
+    """The answer broke after its head was sent: the server has to show that by closing."""
+
+
+class _NoMeter:
+    """Counts nothing."""
+
+    def waited(self, seconds: float) -> None:
+        """Ignore it."""
+
+    def answered(self, status: int, seconds: float) -> None:
+        """Ignore it."""
+
+
+class _Answer:
+    """Listens to an upstream and hands its answer to a coroutine, with back-pressure."""
+
+    def __init__(self, head_only: bool) -> None:
+        self.head_only = head_only
+        self.upstream: Upstream | None = None
+        self.broken: str | None = None
+        self.ended = False
+        self.status = 0
+        self.fields: Fields = []
+        self._pieces: deque[bytes] = deque()
+        self._held = 0
+        self._news = asyncio.Event()
+
+    def on_interim(self, answer: AnswerReader) -> None:
+        """Leave interim answers out: ASGI has no place for them."""
+
+    def on_head(self, upstream: Upstream) -> bytes | None:
+        """Keep status and fields; the body follows bare."""
+        answer = upstream.answer
+        self.status = answer.status
+        lines = answer.lines.split(b"\r\n")[1:]
+        self.fields = [
+            (name.strip().lower(), value.strip())
+            for name, _, value in (line.partition(b":") for line in lines if line)
+        ]
+        if answer.framing == LENGTH or (self.head_only and answer.length >= 0):
+            self.fields.append((b"content-length", b"%d" % answer.length))
+        self._news.set()
+        return b""
+
+    def on_switch(self, upstream: Upstream, rest: bytes) -> None:
+        """Refuse an upgrade: nobody asked for one."""
+        del rest
+        upstream.close()
+        self.on_broken(upstream, "it left HTTP without being asked")
+
+    def on_data(self, data: bytes) -> None:
+        """Hold a piece until the server takes it."""
+        if not data:
+            return
+        self._pieces.append(data)
+        self._held += len(data)
+        if self._held > _MOST_HELD and self.upstream is not None:
+            self.upstream.pause()
+        self._news.set()
+
+    def on_end(self) -> None:
+        """Hear that the answer is complete."""
+        self.ended = True
+        self.upstream = None
+        self._news.set()
+
+    def on_broken(self, upstream: Upstream, reason: str) -> None:
+        """Hear that it will never be."""
+        del upstream
+        self.broken = reason
+        self.upstream = None
+        self._news.set()
+
+    def on_writable(self, writable: bool) -> None:
+        """Nothing is sent raw."""
+
+    async def head(self) -> bool:
+        """Wait for the head; False if the answer broke before."""
+        while not self.status and self.broken is None:
+            self._news.clear()
+            await self._news.wait()
+        return bool(self.status)
+
+    async def piece(self) -> bytes | None:
+        """Wait for the next piece of the body; None at its end, BrokenAnswerError if it broke."""
+        while not self._pieces:
+            if self.ended:
+                return None
+            if self.broken is not None:
+                raise BrokenAnswerError(f"the model's backend failed: {self.broken}")
+            self._news.clear()
+            await self._news.wait()
+        piece = self._pieces.popleft()
+        self._held -= len(piece)
+        if self._held <= _MOST_HELD and self.upstream is not None:
+            self.upstream.resume()
+        return piece
+
+    def close(self) -> None:
+        """Cut the connection if the answer is not complete; harmless twice."""
+        if self.upstream is not None:
+            self.upstream.close()
+            self.upstream = None
+
+
+class SwitchLayer:
+    """ASGI middleware: relays what names a registered model, hands on everything else.
+
+    `limits` bounds the body that is looked into (a longer one that names a model is refused with
+    413) and the waits for the backend. `meter_for` counts requests per model.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        switcher: ModelSwitcher,
+        *,
+        limits: Limits | None = None,
+        meter_for: Callable[[str], Meter] = lambda _: _NoMeter(),
+    ) -> None:
+        self.app = app
+        self.switcher = switcher
+        self.limits = limits or Limits()
+        self._meter_for = meter_for
+        self._backends: dict[str, Backend] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection scope of ASGI."""
+        if scope["type"] != "http" or not _has_body(scope["headers"]):
+            await self.app(scope, receive, send)
+            return
+        body, whole, read = await _read(receive, self.limits.max_body_bytes)
+        model = model_in(body) if body and whole else None
+        if not whole and _is_json(scope["headers"]):
+            path: bytes = scope["path"].encode()
+            error = BodyTooLargeError(f"the body has more than {self.limits.max_body_bytes} bytes")
+            await send_error(send, path, error)
+        elif model is None or not self.switcher.is_registered(model):
+            await self.app(scope, _replay(read, receive), send)
+        else:
+            await self._serve(scope, receive, send, model, body)
+
+    def flush(self, model: str) -> None:
+        """Close the idle connections to a model that goes to sleep."""
+        if model in self._backends:
+            self._backends[model].flush()
+
+    async def close(self) -> None:
+        """Close all connections to backends. Harmless twice."""
+        for backend in self._backends.values():
+            await backend.shut()
+
+    def _backend(self, model: str) -> Backend:
+        backend = self._backends.get(model)
+        if backend is None:
+            loop = asyncio.get_running_loop()
+            port = self.switcher.model_port(model) or 0
+            meter = self._meter_for(model)
+            backend = self._backends[model] = Backend(loop, model, port, self.limits, meter)
+        backend.expire(backend.loop.time())
+        return backend
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, model: str, body: bytes
+    ) -> None:
+        """Answer, unless the client leaves first: then everything is given back at once."""
+        work = asyncio.create_task(self._answer(scope, send, model, body))
+        gone = asyncio.create_task(_disconnected(receive))
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                await work
+        finally:
+            for task in (work, gone):
+                task.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
+
+    async def _answer(self, scope: Scope, send: Send, model: str, body: bytes) -> None:
+        switcher = self.switcher
+        loop = asyncio.get_running_loop()
+        path: bytes = scope["path"].encode()
+        meter = self._backend(model).meter
+        ticket = switcher.ticket(model)
+        cut: list[LlmuxError] = []
+        answer: _Answer | None = None
+
+        def on_cut(error: LlmuxError) -> None:
+            cut.append(error)
+            if answer is not None and answer.broken is None:
+                answer.close()
+                answer.broken = error.message
+                answer._news.set()
+
+        ticket.on_cut = on_cut
+        started = False
+        try:
+            await switcher.admission(ticket)
+            meter.waited(loop.time() - ticket.arrived)
+            answer = await self._ask(scope, model, body, ticket)
+            meter.answered(answer.status, loop.time() - ticket.arrived)
+            started = True
+            await send(
+                {"type": "http.response.start", "status": answer.status, "headers": answer.fields}
+            )
+            while (piece := await answer.piece()) is not None:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        except LlmuxError as error:
+            if started:
+                raise
+            meter.answered(error.status, loop.time() - ticket.arrived)
+            await send_error(send, path, cut[0] if cut else error)
+        except BrokenAnswerError:
+            if not cut or not _is_stream(answer):
+                raise
+            frame = dialects.error_frame(path, cut[0])
+            await send({"type": "http.response.body", "body": frame})
+        finally:
+            if answer is not None:
+                answer.close()
+            switcher.leave(ticket)
+
+    async def _ask(self, scope: Scope, model: str, body: bytes, ticket: Any) -> _Answer:
+        """Ask the backend until it gives a head: again while it loads, once after its death."""
+        switcher, backend = self.switcher, self._backend(model)
+        head = _request_head(scope, backend, len(body))
+        rescued = retried = False
+        while True:
+            answer = _Answer(scope["method"] == "HEAD")
+            upstream = backend.take()
+            reused = upstream is not None
+            made: Upstream | OSError = upstream or await _dial(backend)
+            if isinstance(made, Upstream):
+                answer.upstream = made
+                made.send(answer, head, body)
+                try:
+                    got = await answer.head()
+                except BaseException:
+                    answer.close()
+                    raise
+                if got and not (answer.status == 503 and switcher.loading(ticket) > 0):
+                    if answer.status != 503 and not ticket.proven:
+                        switcher.answered(ticket)
+                    return answer
+                answer.close()
+                if not got and reused and made.silent and not retried:
+                    retried = True
+                    continue
+                error = BackendUnreachableError(f"The model's backend failed: {answer.broken}.")
+                loads = got
+            else:
+                error = BackendUnreachableError("The model's backend does not take connections.")
+                loads = isinstance(made, ConnectionRefusedError)
+            if loads and switcher.loading(ticket) > 0:
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            if rescued or not await switcher.dead(ticket):
+                raise error
+            rescued = True
+            await switcher.readmission(ticket)
+
+
+async def _dial(backend: Backend) -> Upstream | OSError:
+    made: asyncio.Future[Upstream | OSError] = backend.loop.create_future()
+
+    def done(result: Upstream | OSError) -> None:
+        if not made.done():
+            made.set_result(result)
+        elif isinstance(result, Upstream):
+            result.close()
+
+    task = backend.dial(done, chunks=False)
+    try:
+        return await made
+    finally:
+        if not made.done():
+            task.cancel()
+
+
+def _request_head(scope: Scope, backend: Backend, length: int) -> bytes:
+    """Write the head for the backend: the client's fields less what belongs to its connection."""
+    dropped = set(wire.HOP_BY_HOP) | {b"host", b"content-length", b"expect"}
+    fields: Iterable[tuple[bytes, bytes]] = scope["headers"]
+    for name, value in fields:
+        if name.lower() == b"connection":
+            dropped |= {token.strip().lower() for token in value.split(b",")}
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    query: bytes = scope.get("query_string") or b""
+    target = raw + (b"?" + query if query else b"")
+    lines = [scope["method"].encode(), b" ", target, backend.host_line]
+    lines += [b"%b: %b\r\n" % field for field in fields if field[0].lower() not in dropped]
+    lines.append(b"content-length: %d\r\nvia: 1.1 llmux\r\n\r\n" % length)
+    return b"".join(lines)
+
+
+def _has_body(fields: Iterable[tuple[bytes, bytes]]) -> bool:
+    return any(
+        name.lower() == b"transfer-encoding"
+        or (name.lower() == b"content-length" and value != b"0")
+        for name, value in fields
+    )
+
+
+def _is_json(fields: Iterable[tuple[bytes, bytes]]) -> bool:
+    return any(
+        name.lower() == b"content-type" and b"json" in value.lower() for name, value in fields
+    )
+
+
+def _is_stream(answer: _Answer | None) -> bool:
+    return answer is not None and any(
+        name == b"content-type" and value.lower().startswith(b"text/event-stream")
+        for name, value in answer.fields
+    )
+
+
+async def _read(receive: Receive, most: int | None) -> tuple[bytes, bool, list[Message]]:
+    """Read a body up to `most` bytes; gives it, whether that is all, and the messages read."""
+    pieces: list[bytes] = []
+    read: list[Message] = []
+    size = 0
+    while True:
+        message = await receive()
+        read.append(message)
+        if message["type"] != "http.request":
+            return b"".join(pieces), False, read
+        piece: bytes = message.get("body", b"")
+        size += len(piece)
+        if most is not None and size > most:
+            return b"", False, read
+        pieces.append(piece)
+        if not message.get("more_body", False):
+            return b"".join(pieces), True, read
+
+
+def _replay(read: list[Message], receive: Receive) -> Receive:
+    """Give the wrapped app the messages that were read already, then the rest."""
+    left = deque(read)
+
+    async def again() -> Message:
+        return left.popleft() if left else await receive()
+
+    return again
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def send_error(send: Send, path: bytes, error: LlmuxError) -> None:
+    """Answer with an error in the dialect of the path (without query)."""
+    body = dialects.error_body(path, error)
+    fields = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    for line in dialects.error_fields(error).split(b"\r\n"):
+        if line:
+            name, _, value = line.partition(b": ")
+            fields.append((name, value))
+    await send({"type": "http.response.start", "status": error.status, "headers": fields})
+    await send({"type": "http.response.body", "body": body})

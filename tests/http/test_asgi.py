@@ -1,0 +1,149 @@
+"""The gateway as an ASGI app under a real server, and the layer around somebody else's app."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import openai
+import pytest
+import uvicorn
+
+from llmux.build import build_app
+from llmux.config import load_config
+from llmux.http.asgi import App, Receive, Scope, Send, SwitchLayer
+from llmux.policy import FifoPolicy
+from llmux.runtime.hooks import HookRunner, HookSpec
+from llmux.runtime.switcher import ModelSwitcher
+from tests.runtime.backends import free_port
+
+
+def hooks(folder: Path, name: str, port: int) -> dict[str, str]:
+    """Shell commands that start and end a toy engine."""
+
+    run = f"{sys.executable} -m llmux.demo.engine --port {port} --name {name} --load-secs 0"
+    pid = folder / f"{name}.pid"
+    wait = f"until curl -sf http://127.0.0.1:{port}/health >/dev/null; do sleep 0.05; done"
+    return {
+        "wake": f"{run} >/dev/null 2>&1 & echo $! > {pid}; {wait}",
+        "sleep": f"kill -9 $(cat {pid})",
+    }
+
+
+@contextlib.contextmanager
+def served(app: Callable[..., object]) -> Iterator[str]:
+    """Run an ASGI app under uvicorn in a thread; gives its address."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))  # type: ignore[arg-type]
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the app did not start"
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+
+
+@pytest.fixture
+def ports() -> dict[str, int]:
+    return {"a": free_port(), "b": free_port()}
+
+
+def test_build_app_serves_the_openai_client_under_uvicorn(
+    tmp_path: Path, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both models answer by their names, streamed too; own routes and errors are the gateway's."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    models = {name: {"port": port, **hooks(tmp_path, name, port)} for name, port in ports.items()}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"models": models, "health": {"on_shutdown": "sleep"}}))
+    app, switcher = build_app(load_config(path).config)
+    with served(app) as base:
+        client = openai.OpenAI(base_url=f"{base}/v1", api_key="none", max_retries=0)
+        messages = [{"role": "user", "content": "Who are you?"}]
+        for name in ("a", "b", "a"):
+            whole = client.chat.completions.create(model=name, messages=messages)  # type: ignore[call-overload]
+            assert whole.model == name
+            stream = client.chat.completions.create(model=name, messages=messages, stream=True)  # type: ignore[call-overload]
+            pieces = [chunk.model for chunk in stream]
+            assert set(pieces) == {name}
+            assert len(pieces) > 2
+        assert [model.id for model in client.models.list()] == ["a", "b"]
+        with pytest.raises(openai.NotFoundError, match="not found"):
+            client.chat.completions.create(model="zz", messages=messages)  # type: ignore[call-overload]
+        assert switcher.active_model() == "a"
+
+
+def test_the_layer_hands_on_what_names_no_model(tmp_path: Path, ports: dict[str, int]) -> None:
+    """Somebody else's app goes on getting its own requests, bodies included."""
+    specs = [HookSpec(name, port, **hooks(tmp_path, name, port)) for name, port in ports.items()]
+    runner = HookRunner(specs)
+    seen: list[bytes] = []
+
+    async def other(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            while (await receive())["type"] != "lifespan.shutdown":
+                await send({"type": "lifespan.startup.complete"})
+            for name in ports:
+                await runner.run_sleep(name)
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        seen.append((await receive())["body"])
+        await send({"type": "http.response.start", "status": 201, "headers": []})
+        await send({"type": "http.response.body", "body": b"mine"})
+
+    app: App = SwitchLayer(other, ModelSwitcher(runner, FifoPolicy()))
+    with served(app) as base:
+        client = openai.OpenAI(base_url=f"{base}/v1", api_key="none", max_retries=0)
+        messages = [{"role": "user", "content": "Who are you?"}]
+        assert client.chat.completions.create(model="b", messages=messages).model == "b"  # type: ignore[call-overload]
+
+        body = b'{"model": "theirs"}'
+        with urllib.request.urlopen(f"{base}/elsewhere", data=body) as answer:
+            assert (answer.status, answer.read()) == (201, b"mine")
+    assert seen == [body]
+
+
+async def test_a_client_that_leaves_gives_its_place_back(tmp_path: Path) -> None:
+    """It waited for a model that takes long to wake; nobody waits afterwards."""
+    runner = HookRunner([HookSpec("a", free_port(), "sleep 60", "true")])
+    switcher = ModelSwitcher(runner, FifoPolicy())
+
+    async def other(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("the request names a model")
+
+    layer = SwitchLayer(other, switcher)
+    body = b'{"model": "a"}'
+    leave = asyncio.Event()
+    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def receive() -> dict[str, object]:
+        for message in messages:
+            return message
+        await leave.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: object) -> None:
+        raise AssertionError("nothing is to be sent")
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/completions",
+        "headers": [(b"content-length", b"%d" % len(body))],
+    }
+    serving = asyncio.create_task(layer(scope, receive, send))  # type: ignore[arg-type]
+    while switcher.queue_depths() != {"a": 1}:
+        await asyncio.sleep(0.01)
+    leave.set()
+    await serving
+    assert switcher.queue_depths() == {"a": 0}
+    await switcher.stop()
