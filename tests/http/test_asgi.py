@@ -8,8 +8,9 @@ import json
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -24,7 +25,7 @@ from llmux.runtime.switcher import ModelSwitcher
 from tests.runtime.backends import free_port
 
 
-def hooks(folder: Path, name: str, port: int) -> dict[str, str]:
+def hooks(folder: Path, name: str, port: int) -> dict[str, Any]:
     """Shell commands that start and end a toy engine."""
 
     run = f"{sys.executable} -m llmux.demo.engine --port {port} --name {name} --load-secs 0"
@@ -37,10 +38,10 @@ def hooks(folder: Path, name: str, port: int) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def served(app: Callable[..., object]) -> Iterator[str]:
+def served(app: Any) -> Iterator[str]:
     """Run an ASGI app under uvicorn in a thread; gives its address."""
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))  # type: ignore[arg-type]
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -68,17 +69,17 @@ def test_build_app_serves_the_openai_client_under_uvicorn(
     app, switcher = build_app(load_config(path).config)
     with served(app) as base:
         client = openai.OpenAI(base_url=f"{base}/v1", api_key="none", max_retries=0)
-        messages = [{"role": "user", "content": "Who are you?"}]
+        messages: Any = [{"role": "user", "content": "Who are you?"}]
         for name in ("a", "b", "a"):
-            whole = client.chat.completions.create(model=name, messages=messages)  # type: ignore[call-overload]
+            whole = client.chat.completions.create(model=name, messages=messages)
             assert whole.model == name
-            stream = client.chat.completions.create(model=name, messages=messages, stream=True)  # type: ignore[call-overload]
+            stream = client.chat.completions.create(model=name, messages=messages, stream=True)
             pieces = [chunk.model for chunk in stream]
             assert set(pieces) == {name}
             assert len(pieces) > 2
         assert [model.id for model in client.models.list()] == ["a", "b"]
         with pytest.raises(openai.NotFoundError, match="not found"):
-            client.chat.completions.create(model="zz", messages=messages)  # type: ignore[call-overload]
+            client.chat.completions.create(model="zz", messages=messages)
         assert switcher.active_model() == "a"
 
 
@@ -103,8 +104,8 @@ def test_the_layer_hands_on_what_names_no_model(tmp_path: Path, ports: dict[str,
     app: App = SwitchLayer(other, ModelSwitcher(runner, FifoPolicy()))
     with served(app) as base:
         client = openai.OpenAI(base_url=f"{base}/v1", api_key="none", max_retries=0)
-        messages = [{"role": "user", "content": "Who are you?"}]
-        assert client.chat.completions.create(model="b", messages=messages).model == "b"  # type: ignore[call-overload]
+        messages: Any = [{"role": "user", "content": "Who are you?"}]
+        assert client.chat.completions.create(model="b", messages=messages).model == "b"
 
         body = b'{"model": "theirs"}'
         with urllib.request.urlopen(f"{base}/elsewhere", data=body) as answer:
@@ -125,7 +126,7 @@ async def test_a_client_that_leaves_gives_its_place_back(tmp_path: Path) -> None
     leave = asyncio.Event()
     messages = iter([{"type": "http.request", "body": body, "more_body": False}])
 
-    async def receive() -> dict[str, object]:
+    async def receive() -> dict[str, Any]:
         for message in messages:
             return message
         await leave.wait()
@@ -134,13 +135,13 @@ async def test_a_client_that_leaves_gives_its_place_back(tmp_path: Path) -> None
     async def send(message: object) -> None:
         raise AssertionError("nothing is to be sent")
 
-    scope = {
+    scope: Scope = {
         "type": "http",
         "method": "POST",
         "path": "/v1/completions",
         "headers": [(b"content-length", b"%d" % len(body))],
     }
-    serving = asyncio.create_task(layer(scope, receive, send))  # type: ignore[arg-type]
+    serving = asyncio.create_task(layer(scope, receive, send))
     while switcher.queue_depths() != {"a": 1}:
         await asyncio.sleep(0.01)
     leave.set()
