@@ -130,14 +130,15 @@ def measure(
 
 
 def _switches(folder: Path, ports: list[int], original: str | None, rounds: int) -> relay.Table:
+    models = {f"m{at}": {"port": port} for at, port in enumerate(ports)}
     with contextlib.ExitStack() as stack:
         pairs = []
         if original is not None:
             config = folder / "switch-original.yaml"
-            ended = growth.switching_config(config, ports)
+            ended = house.write_config(config, models)
             pairs.append((stack.enter_context(house.original(original, folder, config)), ended))
         config = folder / "switch-ours.yaml"
-        ended = growth.switching_config(config, ports)
+        ended = house.write_config(config, models)
         pairs.append((stack.enter_context(house.ours(folder, config)), ended))
         return growth.switches(pairs, rounds, say)
 

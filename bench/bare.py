@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 
 import uvloop
 
@@ -52,6 +53,13 @@ class OpenGate:
 
     def answered(self, ticket: Ticket) -> None:
         """Hear nothing new."""
+
+    def suspect(self, ticket: Ticket, told: Callable[[bool], None]) -> None:
+        """Suspect nothing."""
+        asyncio.get_running_loop().call_soon(told, False)
+
+    def rejoin(self, ticket: Ticket) -> None:
+        """Never asked: nothing is ever found dead."""
 
     def model_status(self, model: str) -> str:
         """Always loaded."""

@@ -15,8 +15,8 @@ from typing import Final
 
 import uvloop
 
-from bench.house import Contender, ours, write_config
-from bench.load import Asker, body, crowd
+from bench.house import Contender, free_port, ours, write_config
+from bench.load import Asker, ask_once, body, crowd
 from bench.machine import anonymous_bytes, cpu_seconds
 from bench.relay import CONNECTIONS, Say, Series, Table, requests
 
@@ -29,19 +29,11 @@ NO_BOUNDS: Final = {
 _ANSWER_SECONDS: Final = 60.0
 
 
-def switching_config(path: Path, ports: Sequence[int]) -> Path:
-    """A config of two models whose wake hooks write down when they end; gives where."""
-    ended = path.with_suffix(".ended")
-    hook = f"exec date +%s.%N >{ended}"
-    write_config(path, {f"m{at}": {"port": ports[at], "wake": hook} for at in range(2)})
-    return ended
-
-
 def switches(pairs: Sequence[tuple[Contender, Path]], rounds: int, say: Say) -> Table:
-    """Seconds from the end of the last hook to the request's first byte at its backend.
+    """Seconds from the end of the last hook or probe to the request's arrival at its backend.
 
-    `pairs` are gateways with the file that their wake hooks write. The hook's own exit, after it
-    has taken the time, counts as ours.
+    `pairs` are gateways with the file that their hooks write. The hook's own exit, after it has
+    taken the time, counts as ours.
     """
     table: Table = {one.name: Series() for one, _ in pairs}
 
@@ -73,13 +65,11 @@ def models(
         pairs = []
         for size in sizes:
             config = folder / f"models-{size}.yaml"
-            ended = config.with_suffix(".ended")
-            hook = f"exec date +%s.%N >{ended}"
-            write_config(
-                config,
-                {f"m{at}": {"port": ports[at % 2], "wake": hook} for at in range(size)},
-            )
+            served = [*ports, *(free_port() for _ in range(size))]  # nobody answers for the rest
+            named = {f"m{at}": {"port": served[at]} for at in range(size)}
+            ended = write_config(config, named)
             gateway = stack.enter_context(ours(folder, config, f"{size} models"))
+            ask_once(gateway.port, body("m0"))
             pairs.append((gateway, ended))
         cost, _ = requests([one for one, _ in pairs], asker, rounds, 1, say)
         return cost, switches(pairs, rounds * 3, say)
@@ -106,13 +96,14 @@ def waiting(
 ) -> Waiting:
     """Let `size` requests wait for a model that wakes, and for one that has to wait its turn."""
     config = folder / f"waiting-{size}.yaml"
-    gate = config.with_suffix(".open")
+    gate, up = config.with_suffix(".open"), config.with_suffix(".cold.up")
+    wake = f"until [ -e {gate} ]; do sleep 0.02; done; : >{up}"
     write_config(
         config,
         {
             "m0": {"port": ports[0]},
             "m1": {"port": ports[1]},
-            "cold": {"port": ports[1], "wake": f"until [ -e {gate} ]; do sleep 0.02; done"},
+            "cold": {"port": ports[1], "wake": wake},
         },
         bounds=NO_BOUNDS,
         policy={"min_active_secs": 100_000},
@@ -120,6 +111,7 @@ def waiting(
     with ours(folder, config) as gateway:
         bytes_each, queue_cpu, release_cpu = uvloop.run(_released(gateway, size, gate))
     with ours(folder, config) as gateway:
+        ask_once(gateway.port, body("m0"))
         asker.ask(gateway.port, body("m0"), CONNECTIONS, 1)
         idle_cpu, beside_cpu = uvloop.run(_beside(gateway, size, asker, seconds))
     say(

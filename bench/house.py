@@ -147,23 +147,32 @@ def find_original() -> str | None:
     return str(built) if built.exists() else None
 
 
-def write_config(path: Path, models: Mapping[str, Mapping[str, object]], **keys: object) -> None:
-    """Write a config; each model's hooks do nothing unless given."""
-    hooks = {"wake": "true", "sleep": "true"}
-    file = {"models": {name: {**hooks, **model} for name, model in models.items()}, **keys}
+def write_config(path: Path, models: Mapping[str, Mapping[str, object]], **keys: object) -> Path:
+    """Write a config for either llmux; gives the file in which each hook writes when it ended.
+
+    The model server answers always; a file for each model says whether it counts as awake, so
+    that its hooks and `alive` agree. Keys of a model come before the hooks that it would get.
+    """
+    ended = path.with_suffix(".ended")
+    hooks = {}
+    for name in models:
+        up = path.with_suffix(f".{name}.up")
+        now = f"exec date +%s.%N >{ended}"
+        hooks[name] = {
+            "wake": f": >{up}; {now}",
+            "sleep": f"rm -f {up}",
+            "alive": f"test -e {up} && {now}",
+        }
+    file = {"models": {name: {**hooks[name], **model} for name, model in models.items()}, **keys}
     path.write_text(yaml.safe_dump(file))
+    return ended
 
 
 @contextlib.contextmanager
 def original(program: str, folder: Path, config: Path) -> Iterator[Contender]:
-    """Run llmux 2.4.0 on a config; it wants an `alive` for each model and never asks it."""
+    """Run llmux 2.4.0 on a config."""
     port = free_port()
-    known = yaml.safe_load(config.read_text())
-    for model in known["models"].values():
-        model["alive"] = "true"
-    its_own = config.with_suffix(f".{ORIGINAL_VERSION}.yaml")
-    its_own.write_text(yaml.safe_dump(known))
-    with running([program, "-c", str(its_own), "-p", str(port)], port, folder) as pid:
+    with running([program, "-c", str(config), "-p", str(port)], port, folder) as pid:
         yield Contender(f"llmux {ORIGINAL_VERSION}", port, pid)
 
 

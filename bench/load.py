@@ -138,6 +138,18 @@ def _keep_busy(port: int, content: bytes, connections: int, seconds: float) -> L
     return uvloop.run(run())
 
 
+def ask_once(port: int, content: bytes, seconds: float = 120.0) -> None:
+    """Ask one request and wait for its answer; RuntimeError unless it is 200."""
+
+    async def run() -> int:
+        async with crowd(port, 1) as callers, asyncio.timeout(seconds):
+            return await callers[0].ask(content)
+
+    status = uvloop.run(run())
+    if status != 200:
+        raise RuntimeError(f"a first request was answered {status}")
+
+
 class Caller(asyncio.Protocol):
     """One connection that asks and reads answers, one after the other."""
 

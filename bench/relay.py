@@ -16,7 +16,7 @@ from typing import Final
 import uvloop
 
 from bench.house import Contender
-from bench.load import Asker, body, crowd
+from bench.load import Asker, ask_once, body, crowd
 from bench.machine import anonymous_bytes, cpu_seconds
 
 CONNECTIONS: Final = 64
@@ -122,6 +122,7 @@ def latencies(
 
 def stream_bytes(contender: Contender, asker: Asker, streams: int = STREAMS) -> float:
     """Bytes of memory for each stream that is open and silent, in a process warmed up before."""
+    ask_once(contender.port, body("m0"))
     asker.ask(contender.port, body("m0"), CONNECTIONS, 1)
 
     async def hold() -> float:
