@@ -36,10 +36,11 @@ class Contender:
     name: str
     port: int
     pid: int
+    has_workers: bool = False
 
     def processes(self) -> list[int]:
-        """All its processes."""
-        return tree(self.pid)
+        """Its lasting processes: hooks and probes, which come and go, do not relay."""
+        return tree(self.pid) if self.has_workers else [self.pid]
 
 
 def find(tool: str) -> str | None:
@@ -127,7 +128,7 @@ def nginx(folder: Path, backend_port: int) -> Iterator[Contender | None]:
     )
     command = [program, "-e", f"{home}/error.log", "-c", f"{home}/nginx.conf"]
     with running(command, port, folder) as pid:
-        yield Contender("nginx", port, pid)
+        yield Contender("nginx", port, pid, has_workers=True)
 
 
 def find_original() -> str | None:
