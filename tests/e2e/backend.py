@@ -4,7 +4,7 @@ It is started by a real wake hook as a real process, so it needs the standard li
 binds, forks and returns, which makes the hook end when connections are taken. In the body of a
 request stand the stage directions: `tag` (a name under which it is noted), `hold` (no answer
 before the file of that name exists), `words` and `pause` (a stream), `die` (before, middle),
-`status`, `answer_headers`. It refuses to know the gateway.
+`hang_up`, `status`, `answer_headers`. It refuses to know the gateway.
 
     python backend.py NAME PORT FOLDER [--loud] [--late SECONDS]
 """
@@ -68,6 +68,8 @@ class Backend:
         self.note(f"got {tag}")
         if wish.get("die") == "before":
             self.end(9)
+        if wish.get("hang_up"):
+            raise ConnectionResetError
         hold = wish.get("hold")
         while hold and not self.there(hold):
             await asyncio.sleep(LOOK)

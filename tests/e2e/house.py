@@ -188,7 +188,7 @@ class House:
         path = self.folder / "config.yaml"
         if not path.exists() and "-c" not in args and "--config" not in args:
             self.write()
-        env = os.environ | {MARK: str(self.folder)} | popen.pop("env", {})
+        env = self.environment() | popen.pop("env", {})
         command = [sys.executable, "-m", "llmux", "--log-format", "json"]
         if ORIGINAL:
             command = [ORIGINAL]
@@ -201,6 +201,11 @@ class House:
             [*command, *args], env=env, stdout=out, stderr=err, stdin=subprocess.DEVNULL, **popen
         )
         return self.process
+
+    def environment(self) -> dict[str, str]:
+        """The environment of the gateway: a mark for all that it starts, a state of its own."""
+        mine = {MARK: str(self.folder), "XDG_STATE_HOME": str(self.folder / "state")}
+        return dict(os.environ) | mine
 
     @property
     def log_path(self) -> Path:
@@ -378,6 +383,17 @@ class House:
         text = self.log_path.read_text(errors="replace")
         told = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
         return told if name is None else [one for one in told if one["event"] == name]
+
+    def logged(self, name: str, count: int = 1, **fields: object) -> list[dict[str, Any]]:
+        """Wait until an event (with these fields) stands in the log `count` times; all of them."""
+        found: list[dict[str, Any]] = []
+
+        def there() -> bool:
+            found[:] = [one for one in self.events(name) if fields.items() <= one.items()]
+            return len(found) >= count
+
+        until(there, f"the log has {count} x {name} {fields}")
+        return found
 
     # What is measured.
 

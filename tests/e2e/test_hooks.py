@@ -72,16 +72,28 @@ def test_hooks_can_be_told_less(build: Build) -> None:
     assert "s3cret" not in text and "LLMUX_MODEL=a" in text and "PATH=" in text
 
 
-def test_a_failed_sleep_is_told_and_the_switch_goes_on(build: Build) -> None:
-    """As 2.4.0 does it, until the ladder of failures comes."""
+def test_a_sleep_that_failed_but_did_its_work_is_told_and_the_switch_goes_on(build: Build) -> None:
+    """Who is gone sleeps, whatever the hook says; its failure is told and counted."""
     house = build("a", "b")
-    house.models["a"]["sleep"] = f"{house.sleep('a')}\nexit 4"
+    house.models["a"] |= {"sleep": f"{house.sleep('a')}\nexit 4", "alive": {"tcp": True}}
     house.start()
     house.ask("a")
     assert house.ask("b").who == "b"
-    told = house.events("sleep_hook_failed")[0]
-    assert (told["model"], told["to"]) == ("a", "b")
     assert house.metric("llmux_hook_failures_total", model="a", hook="sleep") == 1
+    assert house.logged("hook_failed", hook="sleep")[0]["exit_code"] == 4
+    house.assert_one_awake()
+
+
+def test_a_failed_sleep_can_be_passed_over(build: Build) -> None:
+    """`health.on_sleep_failure: continue` is 2.4.0's way: the switch goes on in any case."""
+    house = build("a", "b")
+    house.models["a"]["sleep"] = "exit 4"
+    house.extra["health"] = {"on_sleep_failure": "continue"}
+    house.start()
+    house.ask("a")
+    assert house.ask("b").who == "b"
+    told = house.logged("sleep_hook_failed")[0]
+    assert (told["model"], told["to"]) == ("a", "b")
 
 
 def test_a_failed_wake_is_cleaned_up_and_its_waiters_hear_of_it(build: Build) -> None:
@@ -100,7 +112,7 @@ def test_a_failed_wake_is_cleaned_up_and_its_waiters_hear_of_it(build: Build) ->
         assert failed.headers["x-should-retry"] == "false"
     assert back.result(20).who == "a"
     assert "sleep-end b" in house.hooks()
-    told = house.events("switch_failed")[0]
+    told = house.logged("switch_failed")[0]
     assert (told["model"], told["from"]) == ("b", "a")
     labels = {"from": "a", "to": "b", "result": "failure"}
     assert house.metric("llmux_switch_total", **labels) == 1
@@ -117,7 +129,7 @@ def test_a_hook_that_ignores_term_is_killed(build: Build) -> None:
     house.start()
     assert house.ask("a").status == 500
     assert house.ask("b").who == "b"
-    told = next(one for one in house.events("hook_failed") if one["hook"] == "wake")
+    told = house.logged("hook_failed", hook="wake")[0]
     assert told["model"] == "a"
     assert told["duration_secs"] >= 0.5
 
@@ -132,7 +144,7 @@ def test_a_hook_that_prints_without_end_costs_no_memory_and_no_disk(build: Build
     before = rss_kib(house.process.pid)
     assert house.ask("a").status == 500
     assert rss_kib(house.process.pid) - before < 48 * 1024
-    told = next(one for one in house.events("hook_failed") if one["hook"] == "wake")
+    told = house.logged("hook_failed", hook="wake")[0]
     assert told["stderr"].endswith("the end\n")
     assert len(told["stderr"]) <= 8000
 
@@ -169,6 +181,6 @@ def test_a_hook_without_a_shell_command_is_a_failed_hook(house: House) -> None:
     house.models["a"]["wake"] = "no-such-command --at-all"
     house.start()
     assert house.ask("a").status == 500
-    told = next(one for one in house.events("hook_failed") if one["hook"] == "wake")
+    told = house.logged("hook_failed", hook="wake")[0]
     assert told["exit_code"] == 127
     assert house.ask("b").who == "b"

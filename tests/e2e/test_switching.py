@@ -14,7 +14,7 @@ def test_a_stream_ends_before_its_model_sleeps(house: House) -> None:
     stream = house.open("a", tag="a1", stream=True, words=3, hold_rest="go on")
     stream.read_until(b"a0 ")
     asked = house.queue("b", "b1")
-    until(lambda: house.events("switch_started")[-1]["to"] == "b", "the switch begins")
+    house.logged("switch_started", to="b")
     assert "sleep-begin a" not in house.hooks()
     assert not asked.done()
     house.release("go on")
@@ -51,8 +51,8 @@ def test_a_cold_start_is_a_switch_from_idle(house: House) -> None:
     house.start()
     house.ask("a")
     house.ask("b")
-    began = [(one["from"], one["to"]) for one in house.events("switch_started")]
-    ended = [(one["from"], one["model"]) for one in house.events("model_activated")]
+    began = [(one["from"], one["to"]) for one in house.logged("switch_started", 2)]
+    ended = [(one["from"], one["model"]) for one in house.logged("model_activated", 2)]
     assert began == ended == [("idle", "a"), ("a", "b")]
     for source, target in began:
         labels = {"from": source, "to": target}
@@ -71,7 +71,7 @@ def test_a_switch_that_nobody_waits_for_any_more_is_given_up(house: House) -> No
     left.leave()
     assert late.result(20).who == "a", "a is admitted to again while a1 still runs"
     assert not held.done()
-    given_up = house.events("switch_abandoned")
+    given_up = house.logged("switch_abandoned")
     assert [(one["from"], one["to"]) for one in given_up] == [("a", "b")]
     house.release("a1")
     assert held.result(20).who == "a"
@@ -119,7 +119,7 @@ def test_the_log_rebuilds_the_timeline_without_a_gap(house: House) -> None:
     order = "abcabacb"
     for name in order:
         assert house.ask(name).who == name
-    told = house.events("model_activated")
+    told = house.logged("model_activated", len(order))
     assert [one["model"] for one in told] == list(order)
     assert [one["from"] for one in told] == ["idle", *order[:-1]]
     assert all(before["model"] == after["from"] for before, after in pairwise(told))
@@ -158,4 +158,4 @@ def test_a_policy_that_raises_is_told_and_read_as_fifo(build: Build) -> None:
     house.start()
     assert house.ask("a").who == "a"
     assert house.ask("b").who == "b"
-    assert "oh" in str(house.events("policy_fault")[0]["error"])
+    assert "oh" in str(house.logged("policy_fault")[0]["error"])
