@@ -14,7 +14,7 @@ from llmux.runtime.switcher import ModelSwitcher
 from llmux.testing import FakeHooks, run_virtual
 from tests.docs.pages import ROOT, blocks
 
-PAGE = ROOT / "docs" / "library.md"
+PAGE = (ROOT / "docs" / "library.md").read_text()
 
 
 def test_the_code_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,7 +28,7 @@ def test_the_code_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     async def story() -> None:
         scope: dict[str, Any] = {}
         for code in (app_code, layer_code, ask_code):
-            exec(compile(code, str(PAGE), "exec"), scope)
+            exec(compile(code, "library.md", "exec"), scope)
         assert callable(scope["app"])
         assert callable(scope["layer"])
         assert scope["switcher"].registered_models() == ["llama-8b"]
@@ -40,7 +40,7 @@ def test_the_code_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_ask_holds_its_model_awake() -> None:
     """The last block of the page, on virtual time."""
     scope: dict[str, Any] = {}
-    exec(compile(blocks(PAGE, "python")[-1], str(PAGE), "exec"), scope)
+    exec(compile(blocks(PAGE, "python")[-1], "library.md", "exec"), scope)
 
     async def story() -> None:
 
