@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmux.core import events as ev
-from llmux.core.lane import LaneSettings
+from llmux.core.lane import LaneSettings, Phase
+from llmux.core.plan import Stage
 from llmux.policy.base import Decision, Defer, Skip, SwitchNow
 from tests.core.world import World
 
@@ -67,6 +68,9 @@ def lane(dice: Dice, name: str) -> LaneSettings:
         min_active=dice.one([0.0, 3.0]),
         drain_before_switch=dice.one([True, True, False]),
         drain_timeout=dice.one([None, 4.0]),
+        max_wait=dice.one([None, None, 2.0, 6.0]),
+        max_in_flight=dice.one([None, None, 1, 2]),
+        max_queue=dice.one([None, None, 3]),
     )
 
 
@@ -102,6 +106,8 @@ def facts(world: World, calm: bool = False) -> list[str]:
         kinds.append("defer ends")
     if any(key[0] != "deadline" for key in world.alarms):
         kinds.append("alarm")
+    if world.board.surveying:
+        kinds.append("survey")
     if calm:
         return kinds
     if world.hook is not None:
@@ -114,7 +120,21 @@ def facts(world: World, calm: bool = False) -> list[str]:
         kinds.append("withdraw")
     if world.ended:
         kinds.append("leave twice")
+    if mortal(world):
+        kinds.append("dies")
+    if world.board.quarantined:
+        kinds.append("recovers")
+    if world.inside:
+        kinds += ["returns", "answers"]
     return [*kinds, "arrive", "arrive", "arrive by event", "order", "stale", "close"]
+
+
+def mortal(world: World) -> list[str]:
+    """Models whose backend may be found dead now."""
+    plan = world.board.plan
+    leaving = plan.leaving if plan is not None and plan.stage is Stage.DRAINING else []
+    lanes = [*world.board.awake, *leaving]
+    return [lane.name for lane in lanes if world.engines[lane.name] == "awake"]
 
 
 def happen(dice: Dice, world: World, kind: str) -> None:
@@ -130,11 +150,26 @@ def happen(dice: Dice, world: World, kind: str) -> None:
         case "prepared":
             world.prepared()
         case "hook" | "hook fails":
-            world.hook_ends(ok=kind == "hook")
+            left = one(["asleep", "awake", "unclear"])
+            world.hook_ends(ok=kind == "hook", left=left)
         case "served":
             world.leave(one(world.inside))
         case "gives up":
             world.leave(one(world.waiting))
+        case "survey":
+            found = "".join(name for name in models if one([True, False]))
+            cut = one(range(len(found) + 1))
+            world.surveyed(found[cut:], found[:cut])
+        case "dies":
+            model = one(mortal(world))
+            awake = world.board.lanes[model].phase is Phase.AWAKE
+            world.dies(model, hung=awake and one([True, False]))
+        case "recovers":
+            world.recovers(one(lane.name for lane in world.board.quarantined))
+        case "returns":
+            world.returns(one(world.inside))
+        case "answers":
+            world.answered(one(world.inside))
         case "leave twice":
             world.leave(one(world.ended))
         case "defer ends":
@@ -178,6 +213,14 @@ def stale(dice: Dice, world: World) -> None:
         ev.OrderWithdrawn(-1),
         ev.Looked(),
     ]
+    phase = world.board.lanes[model].phase
+    if phase is not Phase.QUARANTINED:
+        events.append(ev.Recovered(model))
+    if phase not in {Phase.AWAKE, Phase.DRAINING}:
+        events += [ev.BackendDied(model, False), ev.BackendDied(model, True)]
+    if not world.board.surveying:
+        events.append(ev.Surveyed((model,), ()))
+    events += [ev.RequestReturned(one) for one in list(world.ended)[:1]]
     if gone is not None:
         events.append(ev.AlarmRang(("deadline", gone)))
     world.tell(dice.one(events))
@@ -186,9 +229,11 @@ def stale(dice: Dice, world: World) -> None:
 
 def come_to_rest(world: World) -> None:
     """A fair world: hooks succeed, answers end, the policy says SwitchNow. All are served."""
-    for _ in range(400):
+    for step in range(600):
         kinds = facts(world, calm=True)
-        if "turn" in kinds:
+        if world.inside and step % 20 == 19:  # no answer lasts for ever, whatever else goes on
+            world.leave(next(iter(world.inside)))
+        elif "turn" in kinds:
             world.end_turn()
         elif "answer" in kinds:
             world.answer(next(iter(world.consults)), SwitchNow())
@@ -196,6 +241,8 @@ def come_to_rest(world: World) -> None:
             world.prepared()
         elif "hook" in kinds:
             world.hook_ends()
+        elif "survey" in kinds:
+            world.surveyed()
         elif world.inside:
             world.leave(next(iter(world.inside)))
         elif "defer ends" in kinds:
@@ -216,7 +263,8 @@ def come_to_rest(world: World) -> None:
 
 def story(dice: Dice, names: Sequence[str], facts_at_most: int) -> World:
     """Let a world go through any facts, up to so many."""
-    world = World(*(lane(dice, name) for name in names))
+    lanes = [lane(dice, name) for name in names]
+    world = World(*lanes, survey=dice.one([False, False, True]))
     for _ in range(dice.one(range(1, facts_at_most))):
         happen(dice, world, dice.one(facts(world)))
     return world

@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from llmux.core.lane import LaneSettings
+from llmux.core.lane import LaneSettings, Phase
 from llmux.policy.base import Decision, Defer, Skip, SwitchNow
+from tests.core.test_board_property import mortal
 from tests.core.world import World
 
 Move = Callable[[World], object]
@@ -33,6 +34,8 @@ def fair_moves(world: World) -> Iterator[tuple[str, Move]]:
         yield "prepared", World.prepared
     if world.hook is not None:
         yield "hook", World.hook_ends
+    if world.board.surveying:
+        yield "found nothing", World.surveyed
     for nth in range(len(world.inside)):
         yield f"served {nth}", partial(served, nth=nth)
     for kind, about in world.alarms:
@@ -53,7 +56,23 @@ def answers(model: str, models: list[str]) -> Iterator[tuple[str, Decision]]:
 def unfair_moves(world: World) -> Iterator[tuple[str, Move]]:
     """Facts that may happen, but that nobody may count on."""
     if world.hook is not None:
-        yield "hook fails", partial(World.hook_ends, ok=False)
+        for left in ("asleep", "awake", "unclear") if world.hook.hook == "sleep" else ("asleep",):
+            yield f"hook fails, {left}", partial(World.hook_ends, ok=False, left=left)
+    if world.board.surveying:
+        for awake, unclear in (("a", ""), ("ab", ""), ("b", "a"), ("", "ab")):
+            yield (
+                f"found {awake} and {unclear}",
+                partial(World.surveyed, awake=awake, unclear=unclear),
+            )
+    for model in mortal(world):
+        yield f"{model} dies", partial(World.dies, model=model)
+        if world.board.lanes[model].phase is Phase.AWAKE:
+            yield f"{model} hangs", partial(World.dies, model=model, hung=True)
+    for one in world.board.quarantined:
+        yield f"{one.name} recovers", partial(World.recovers, model=one.name)
+    for nth in range(len(world.inside)):
+        yield f"returns {nth}", partial(returns, nth=nth)
+        yield f"answers {nth}", partial(answered, nth=nth)
     for nth in range(len(world.waiting)):
         yield f"gives up {nth}", partial(gives_up, nth=nth)
     for nth in range(len(world.waiting)):
@@ -75,6 +94,16 @@ def unfair_moves(world: World) -> Iterator[tuple[str, Move]]:
 def served(world: World, nth: int) -> None:
     """A request that is inside ends."""
     world.leave(list(world.inside)[nth])
+
+
+def returns(world: World, nth: int) -> None:
+    """A request that is inside has lost its backend and waits again."""
+    world.returns(list(world.inside)[nth])
+
+
+def answered(world: World, nth: int) -> None:
+    """The backend of a request that is inside has answered."""
+    world.answered(list(world.inside)[nth])
 
 
 def gives_up(world: World, nth: int) -> None:
@@ -151,3 +180,9 @@ def test_every_order_of_facts_without_any_bound() -> None:
     """No deadline, no cool-down, no bound for the drain; one model is not drained at all."""
     bare = LaneSettings("b", drain_before_switch=False, drain_timeout=None)
     assert walk(World(LaneSettings("a", drain_timeout=None), bare), STATES) > 1000
+
+
+def test_every_order_of_facts_with_bounds_on_waiting_and_a_look_at_the_start() -> None:
+    """One at a time inside, overdue early, and models that are found awake, or in between."""
+    every = {"max_wait": 5.0, "max_in_flight": 1, "max_queue": 1}
+    assert walk(World("a", "b", survey=True, **every), STATES) > 1000

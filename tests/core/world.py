@@ -13,27 +13,33 @@ from llmux.core import effects as fx
 from llmux.core import events as ev
 from llmux.core import news as n
 from llmux.core.board import Switchboard
-from llmux.core.lane import LaneSettings, Phase, Wish
+from llmux.core.lane import Lane, LaneSettings, Phase, Wish
 from llmux.core.plan import Stage
 from llmux.core.ticket import GONE, INSIDE, WAITING, Ticket
 from llmux.errors import LlmuxError
 from llmux.policy.base import Decision, SwitchNow
 
 Engine = str
-"""What a model's engine really does: asleep, waking, awake, sleeping, or broken (a failed wake)."""
+"""What a model's engine really does: asleep (or dead), waking, awake, sleeping, broken (a failed
+wake), hung, or unclear (a failed sleep after which nobody can say)."""
 
 
 class World:
     """One board, its pretended engines, and everything that it waits for."""
 
-    def __init__(self, *models: str | LaneSettings, **common: Any) -> None:
+    def __init__(self, *models: str | LaneSettings, survey: bool = False, **common: Any) -> None:
         lanes = [LaneSettings(m, **common) if isinstance(m, str) else m for m in models]
-        self.board = Switchboard(lanes)
+        self.board = Switchboard(lanes, survey=survey)
         self.now = 0.0
+        self.leftover: set[str] = set()
+        """Models found beside each other at the start that have not been asleep since."""
         self.engines: dict[str, Engine] = dict.fromkeys(self.board.lanes, "asleep")
         self.waiting: dict[Ticket, str] = {}
         self.inside: dict[Ticket, str] = {}
         self.ended: dict[Ticket, str] = {}
+        self.returned: set[Ticket] = set()
+        self.orphans: set[Ticket] = set()
+        """Requests that were inside when their backend died or hung."""
         self.labels: dict[Ticket, str] = {}
         self.alarms: dict[fx.AlarmKey, float] = {}
         self.awaited: set[str] = set()
@@ -112,17 +118,51 @@ class World:
         assert number is not None, "nothing was to be prepared"
         self.tell(ev.PrepareEnded(number))
 
-    def hook_ends(self, ok: bool = True, seconds: float = 1.0) -> None:
-        """The hook that runs ends after `seconds`."""
+    def surveyed(self, awake: str = "", unclear: str = "") -> None:
+        """The look at the start has found these models (one letter each), the newest last."""
+        self.engines.update(dict.fromkeys(awake, "awake"), **dict.fromkeys(unclear, "unclear"))
+        self.leftover = {*awake, *unclear}
+        self.tell(ev.Surveyed(tuple(awake), tuple(unclear)))
+
+    def dies(self, model: str, hung: bool = False) -> None:
+        """The backend of a model is found dead, or hung."""
+        self.engines[model] = "hung" if hung else "asleep"
+        self.leftover -= set() if hung else {model}
+        self.orphans |= {ticket for ticket, name in self.inside.items() if name == model}
+        self.tell(ev.BackendDied(model, hung, "no answer"))
+
+    def recovers(self, model: str) -> None:
+        """A quarantined model is seen alive."""
+        self.engines[model] = "awake"
+        self.tell(ev.Recovered(model))
+
+    def returns(self, ticket: Ticket) -> None:
+        """A request that was inside waits again, in the place of its arrival."""
+        self.waiting[ticket] = self.inside.pop(ticket)
+        self.orphans.discard(ticket)
+        self.returned.add(ticket)
+        self.waiting = dict(sorted(self.waiting.items(), key=lambda pair: pair[0].arrived))
+        self.tell(ev.RequestReturned(ticket))
+
+    def answered(self, ticket: Ticket) -> None:
+        """The backend of a request that is inside has answered."""
+        assert ticket in self.inside
+        self.board.answered(ticket.lane)
+
+    def hook_ends(self, ok: bool = True, seconds: float = 1.0, left: str = "asleep") -> None:
+        """The hook that runs ends after `seconds`; `left` is what a failed sleep leaves behind."""
         hook, self.hook = self.hook, None
         assert hook is not None, "no hook runs"
         self.now += seconds
+        cleaning = hook.hook == "sleep" and hook.model == hook.target and hook.reason != "recover"
         if hook.hook == "sleep":
-            self.engines[hook.model] = "asleep"
+            self.engines[hook.model] = "asleep" if ok or cleaning else left
+            self.leftover -= {hook.model} if ok or left == "asleep" else set()
         else:
             self.engines[hook.model] = "awake" if ok else "broken"
         error = "" if ok else "exit code 1"
-        self.tell(ev.HookEnded(hook.number, ok, seconds, error, 0 if ok else 1))
+        end = ev.HookEnded(hook.number, ok, seconds, error, 0 if ok else 1, left=left)
+        self.tell(end)
 
     def ring(self, kind: str, about: str | Ticket) -> None:
         """An alarm rings."""
@@ -254,9 +294,10 @@ class World:
             assert not self.closed, "a wake after the gateway closed"
             self.engines[model] = "waking"
         else:
-            assert self.engines[model] in {"awake", "broken"}, f"{model} is put to sleep twice"
-            if self.board.lanes[model].settings.drain_before_switch:
-                assert model not in self.inside.values(), f"I3: {model} sleeps under its requests"
+            assert self.engines[model] not in {"asleep", "waking", "sleeping"}, f"{model} twice"
+            if self.board.lanes[model].settings.drain_before_switch and order.reason != "recover":
+                living = {one for one in self.inside if one.lane.name == model} - self.orphans
+                assert not living, f"I3: {model} sleeps under its requests"
             self.engines[model] = "sleeping"
         self.hook = order
         self.log.append(f"{order.hook} {model}")
@@ -268,6 +309,7 @@ class World:
                 case n.SwitchStarted(source, target):
                     assert self.started is None, "a switch began inside another"
                     self.started = (source, target)
+                    self._check_overtaking(self.board.lanes[target])
                 case n.SwitchAbandoned(source, target):
                     self._switch_over(source, target)
                 case n.ModelActivated(model, source, _) | n.SwitchFailed(model, source, _):
@@ -283,8 +325,11 @@ class World:
         """Hold the board's books against what really happened."""
         board = self.board
         asleep = {Phase.ASLEEP}
-        up = [lane.name for lane in board.lanes.values() if lane.phase not in asleep]
-        assert len(up) <= 1, f"I1: not asleep are {up}"
+        up = {lane.name for lane in board.lanes.values() if lane.phase not in asleep}
+        assert board.surveying or len(up - self.leftover) <= 1, f"I1: not asleep are {up}"
+        admitting = [lane for lane in board.lanes.values() if lane.phase is Phase.AWAKE]
+        assert len(admitting) <= 1, f"I1: {admitting} admit"
+        assert admitting == board.awake
         for name, lane in board.lanes.items():
             inside = {ticket for ticket, model in self.inside.items() if model == name}
             waiting = [ticket for ticket, model in self.waiting.items() if model == name]
@@ -293,6 +338,7 @@ class World:
             assert all(ticket.stage == INSIDE for ticket in inside)
             assert all(ticket.stage == WAITING for ticket in waiting)
             assert abs(lane.waiting_sum - sum(one.arrived for one in waiting)) < 1e-6
+            self._check_bounds(lane)
         assert all(ticket.stage == GONE for ticket in self.ended), "I4: it has ended"
         assert board.waiting_total == len(self.waiting)
         assert {number: lane.name for number, lane in board.orders.items()} == self.orders
@@ -300,6 +346,33 @@ class World:
         assert board.turn_asked == self.turn
         self._check_alarms()
         self._check_nobody_is_forgotten()
+
+    def _check_bounds(self, lane: Lane) -> None:
+        """Who is inside and who waits stay within their limits, and none waits for nothing."""
+        board = self.board
+        full = lane.limit is not None and len(lane.inside) >= lane.limit
+        assert lane.limit is None or len(lane.inside) <= lane.limit, "I14: too many inside"
+        bound = lane.settings.max_queue
+        newcomers = len(lane.waiting.keys() - self.returned)
+        assert bound is None or newcomers <= bound, "I14: too many wait"
+        if lane.phase is Phase.AWAKE and lane.waiting:
+            assert full or board.held, f"{lane.name} has room and lets them wait"
+        if board.held:
+            owed = [one for one in board.awake if one.waiting and one.limit is not None]
+            assert owed, "the active model admits nothing, for nothing"
+
+    def _check_overtaking(self, target: Lane) -> None:
+        """I10: whoever is overdue goes first, by deadline, whatever the policy wants."""
+        oldest = target.oldest
+        for other in self.board.lanes.values():
+            late = other.overdue and other.phase is Phase.ASLEEP and not other.resting
+            if not late or other is target or other.oldest is None:
+                continue
+            assert oldest is not None and target.overdue, f"I10: {other.name} is overtaken"
+            bounds = target.settings.max_wait or 0.0, other.settings.max_wait or 0.0
+            assert oldest.arrived + bounds[0] <= other.oldest.arrived + bounds[1], (
+                "I10: by deadline"
+            )
 
     def _check_alarms(self) -> None:
         """Every alarm that is set has its reason, and every reason its alarm."""
@@ -309,6 +382,10 @@ class World:
         due: set[tuple[str, object]] = set()
         due |= {("min_active", lane.name) for lane in lanes if lane.fresh}
         due |= {("rest", lane.name) for lane in lanes if lane.resting}
+        due |= {("stuck", lane.name) for lane in lanes if lane.stuck}
+        watched = [lane for lane in lanes if lane.waiting and lane.settings.max_wait is not None]
+        due |= {("overdue", lane.name) for lane in watched if not lane.overdue}
+        assert all(lane in watched for lane in lanes if lane.overdue), "overdue are none"
         due |= {("deadline", one) for one in self.waiting if one.lane.settings.request_timeout}
         source = plan.source if draining and plan is not None else None
         if source is not None and source.settings.drain_timeout is not None:
@@ -332,6 +409,8 @@ class World:
             assert draining or self.hook is not None, "a switch that nothing moves"
             return
         soon = {kind for kind, _ in self.alarms} - {"deadline"}
+        soon |= {"survey"} if self.board.surveying else set()
+        soon |= {"end"} if any(lane.waiting and lane.inside for lane in self.board.awake) else set()
         assert self.turn or self.consults or self.awaited or soon, "somebody is forgotten"
 
     # ---- for those who walk --------------------------------------------------------------------
@@ -350,6 +429,9 @@ class World:
             for (kind, about), when in self.alarms.items()
         }
         new.engines, new.awaited = dict(self.engines), set(self.awaited)
+        new.leftover = set(self.leftover)
+        new.returned = {twins[one] for one in self.returned if one in twins}
+        new.orphans = {twins[one] for one in self.orphans if one in twins}
         new.consults, new.orders = dict(self.consults), dict(self.orders)
         new.settled, new.log, new.news = {}, [], []
         return new
@@ -358,7 +440,8 @@ class World:
         """Return a hashable form of board and world."""
         later = frozenset(key for key in self.alarms if key[0] in {"ask", "defer"})
         engines = tuple(self.engines.values())
-        return (self.board.canonical(), later, frozenset(self.awaited), engines)
+        left = frozenset(self.leftover), len(self.orphans & self.inside.keys())
+        return (self.board.canonical(), later, frozenset(self.awaited), engines, left)
 
     def told(self) -> list[str]:
         """Return what the board ordered since the last look, hooks and answers, in order."""

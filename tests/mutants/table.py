@@ -145,8 +145,8 @@ MUTANTS = [
     Mutant(
         "an abandoned switch does not admit who came meanwhile",
         SWITCH,
-        "        self.awake.append(lane)\n        self._admit_waiting(lane, now, None)\n",
-        "        self.awake.append(lane)\n",
+        "        if self._late() is None:\n            self._admit_waiting(lane, now, None)\n",
+        "        if self.closed:\n            self._admit_waiting(lane, now, None)\n",
     ),
     Mutant(
         "an abandoned switch leaves the preparation running",

@@ -125,7 +125,7 @@ class Desk:
         """Say why a request for this model is not even queued, None if it is."""
         if self.closed:
             return DrainingError("the gateway is shutting down", retry_after=1.0)
-        if lane.resting:
+        if lane.resting and lane.phase is not _AWAKE:
             left = 0.0 if lane.rest_until is None else max(0.0, lane.rest_until - now)
             return NotReadyError(
                 f"{lane.name} failed to wake; it is tried again in {left:.1f} s", retry_after=left
@@ -150,12 +150,7 @@ class Desk:
 
     def has_room(self, lane: Lane) -> bool:
         """Say whether the model admits one more request now."""
-        return (
-            lane.phase is _AWAKE
-            and not self.held
-            and not self.closed
-            and (lane.limit is None or len(lane.inside) < lane.limit)
-        )
+        return lane.phase is _AWAKE and not self.held and not self.closed and lane.has_place
 
     def estimate(self, lane: Lane, now: float) -> float:
         """Guess in how many seconds the model may serve, from learned costs and the backlog."""
@@ -261,13 +256,15 @@ class Desk:
 
     def _admit_waiting(self, lane: Lane, now: float, source: str | None) -> None:
         """Admit those who wait for an awake model, in order, as far as it has room."""
-        for ticket in list(lane.waiting):
-            if lane.limit is not None and len(lane.inside) >= lane.limit:
-                break
-            self._unqueue(ticket)
-            lane.put_inside(ticket, now)
-            ticket.switched_from = source
-            self._effects.append(fx.Admit(ticket))
+        while lane.waiting and lane.has_place:
+            self._admit_oldest(lane, now, source)
+
+    def _admit_oldest(self, lane: Lane, now: float, source: str | None) -> None:
+        ticket = next(iter(lane.waiting))
+        self._unqueue(ticket)
+        lane.put_inside(ticket, now)
+        ticket.switched_from = source
+        self._effects.append(fx.Admit(ticket))
 
     def _reject_waiting(self, lane: Lane, error: LlmuxError | None) -> None:
         if error is None:

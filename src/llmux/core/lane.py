@@ -135,6 +135,11 @@ class Lane:
         """Whoever has waited longest for this model."""
         return next(iter(self.waiting), None)
 
+    @property
+    def has_place(self) -> bool:
+        """Whether `max_in_flight` leaves a place for one more inside."""
+        return self.limit is None or len(self.inside) < self.limit
+
     def put_inside(self, ticket: Ticket, now: float) -> None:
         """Count a ticket in flight from now on."""
         ticket.stage = INSIDE

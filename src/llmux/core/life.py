@@ -7,7 +7,7 @@ from llmux.core import events as ev
 from llmux.core import news as n
 from llmux.core.lane import Lane, Phase
 from llmux.core.places import victims
-from llmux.core.plan import Plan
+from llmux.core.plan import Plan, Stage
 from llmux.core.switching import Switching
 
 
@@ -54,11 +54,20 @@ class Life(Switching):
         self._sleep_or_wake(plan, now)
 
     def _die(self, event: ev.BackendDied, now: float) -> None:
-        """Stop admitting to a backend that is dead or hangs; it is woken when somebody waits."""
+        """Stop admitting to a backend that is dead or hangs; it is woken when somebody waits.
+
+        One that dies while it drains has left; one that hangs then is put to sleep anyway.
+        """
         lane = self.lanes[event.model]
-        if lane.phase is not Phase.AWAKE:
+        plan = self.plan
+        if lane.phase is Phase.AWAKE:
+            self.awake.remove(lane)
+        elif plan is not None and plan.stage is Stage.DRAINING and lane in plan.leaving:
+            if event.hung:
+                return
+            plan.leaving.remove(lane)
+        else:
             return
-        self.awake.remove(lane)
         self.dirty = True
         since = lane.activated_at
         self.news.append(n.BackendDied(lane.name, event.hung, event.error))
@@ -77,13 +86,20 @@ class Life(Switching):
             self._recover([lane], now)
         else:
             self._quarantine(lane, event.error)
+        if lane.resting:
+            self._reject_waiting(lane, self.refusal(lane, now))
 
     def _recovered(self, lane: Lane, now: float) -> None:
         """Let a quarantined model that was seen alive serve again."""
         if lane.phase is not Phase.QUARANTINED:
             return
+        settled = (Phase.ASLEEP, Phase.QUARANTINED)
+        others = [one.name for one in self.lanes.values() if one.phase not in settled]
+        if victims(lane.name, others, self.needs, self.capacities):
+            return
         self._release(lane)
         lane.proven = True
+        lane.activated_at = now
         self.dirty = True
         self._serve_on(lane, now)
 

@@ -23,17 +23,14 @@ class Switching(Health):
 
     def _advance(self, now: float) -> None:
         """Go on as far as the facts allow, then ask for a turn if the policy has to be asked."""
-        while self._step(now):
-            pass
-        if self.stale:
-            self._renew_watches(now)
-        self._hold()
-        if not self.held:
-            for lane in self.awake:
-                if lane.waiting:
-                    self._admit_waiting(lane, now, None)
-        if self.stale:
-            self._renew_watches(now)
+        while True:
+            if self.stale:
+                self._renew_watches(now)
+            if self._step(now):
+                continue
+            self._hold()
+            if not self._admit_more(now):
+                break
         if self.plan is None and self.dirty and not self.turn_asked and not self.asking:
             if self.askable():
                 self.turn_asked = True
@@ -72,6 +69,24 @@ class Switching(Health):
             and not any(lane.stuck for lane in self.awake)
         )
 
+    def _owes(self, lane: Lane, target: Lane) -> bool:
+        """Say whether the model holds somebody back who is overdue and goes before the target.
+
+        Between two that are overdue the deadlines decide, so that nobody is overtaken for ever.
+        """
+        if not lane.waiting or lane.settings.max_wait is None:
+            return False
+        return _due(lane) <= _due(target) if target.overdue else lane.overdue
+
+    def _admit_more(self, now: float) -> bool:
+        """Admit who was held back, as far as there is room; while others are held, who is owed."""
+        before = self.waiting_total
+        late = self._late() if self.held else None
+        for lane in self.awake:
+            while lane.has_place and lane.waiting and (late is None or self._owes(lane, late)):
+                self._admit_oldest(lane, now, None)
+        return self.waiting_total < before
+
     def _choose(self) -> Lane | None:
         """Return where to go: who is overdue, an order, else the oldest waiter who may go."""
         late = self._late()
@@ -86,9 +101,9 @@ class Switching(Health):
             if lane.wish is Wish.NOW or lane.wish is Wish.MATURED:
                 return lane
         back = self.restore
-        if back is not None and not self.awake and not self.askable():
-            return back
-        return None
+        if back is None or self.awake or back.phase is not Phase.ASLEEP or back.resting:
+            return None
+        return None if self.askable() else back
 
     def _begin(self, now: float) -> bool:
         target = None if self.closed or self.surveying else self._choose()
@@ -100,6 +115,8 @@ class Switching(Health):
         if any(lane.stuck or lane.phase is Phase.QUARANTINED for lane in leaving):
             return False
         if any(lane.fresh for lane in leaving) and not target.overdue:
+            return False
+        if any(self._owes(lane, target) for lane in leaving):
             return False
         self._number += 1
         source = leaving[0] if leaving else None
@@ -137,7 +154,7 @@ class Switching(Health):
     def _cut(self, source: Lane) -> None:
         """End the drain at its bound: answers that still run are cut and counted out."""
         plan = self.plan
-        if plan is None or plan.stage is not Stage.DRAINING or source not in plan.leaving:
+        if plan is None or plan.stage is not Stage.DRAINING or source is not plan.source:
             return
         plan.cut = True
         if not plan.prepared:
@@ -202,7 +219,10 @@ class Switching(Health):
         self._run(plan, "wake", plan.target, reason)
 
     def _next_best(self) -> Lane | None:
-        """Return who is woken when the target lost its reason: an order, else the oldest waiter."""
+        """Return who is woken when the target lost its reason: in the order of `_choose`."""
+        late = self._late()
+        if late is not None:
+            return late
         for lane in self.orders.values():
             if lane.phase is Phase.ASLEEP and not lane.resting:
                 return lane
@@ -249,7 +269,9 @@ class Switching(Health):
             if event.left != "asleep":
                 self._stay(plan, lane, event, now)
                 return
-        self._release(lane)
+        if plan.recovering and lane.stuck_level:
+            self.news.append(n.QuarantineEnded(lane.name))
+        self._come_loose(lane)
         lane.phase = Phase.ASLEEP
         self.news.append(n.ModelAsleep(lane.name))
         self._sleep_or_wake(plan, now)
@@ -258,16 +280,18 @@ class Switching(Health):
         """Give the switch up: the model could not be put to sleep, so nothing wakes in its place.
 
         One that is alive goes on serving; of one that is neither alive nor asleep nobody knows.
+        Where nobody is switched to, the others that should not be awake still go to sleep.
         """
+        if plan.recovering:
+            self._quarantine(lane, event.error)
+            self._sleep_or_wake(plan, now)
+            return
         self.plan = None
         self.dirty = True
-        if not plan.recovering:
-            self.news.append(n.SwitchFailed(plan.target.name, plan.source_name, event.error))
-            self._settle_orders(
-                plan.target,
-                HookFailedError(f"{lane.name} could not be put to sleep: {event.error}"),
-            )
-        if event.left == "awake" and not plan.recovering:
+        self.news.append(n.SwitchFailed(plan.target.name, plan.source_name, event.error))
+        error = HookFailedError(f"{lane.name} could not be put to sleep: {event.error}")
+        self._settle_orders(plan.target, error)
+        if event.left == "awake":
             self._get_stuck(lane)
             lane.proven = True
             self._serve_on(lane, now)
@@ -275,11 +299,14 @@ class Switching(Health):
             self._quarantine(lane, event.error)
         for other in plan.leaving:
             self._serve_on(other, now)
+        for one in (lane, *plan.leaving):
+            one.activated_at = now  # its time until the drain ended was told already
 
     def _serve_on(self, lane: Lane, now: float) -> None:
         lane.phase = Phase.AWAKE
         self.awake.append(lane)
-        self._admit_waiting(lane, now, None)
+        if self._late() is None:
+            self._admit_waiting(lane, now, None)
         self._settle_orders(lane, None)
 
     def _activate(self, plan: Plan, now: float) -> None:
