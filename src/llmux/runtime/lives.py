@@ -34,11 +34,13 @@ class Lives:
         keeper, switcher = self._keeper, self._switcher
         await keeper.settle()
         names = switcher.registered_models()
+        # The survey writes down what it finds; a model whose hook was interrupted is the latest.
+        remembered = [*keeper.state.awake_order(), *keeper.state.unsettled()]
         found = dict(
             zip(names, await asyncio.gather(*(keeper.survey(name) for name in names)), strict=True)
         )
         awake = {name for name, standing in found.items() if standing == "awake"}
-        known = [name for name in keeper.state.awake_order() if name in awake]
+        known = [name for name in remembered if name in awake]
         others = [name for name in reversed(names) if name in awake and name not in known]
         unclear = tuple(name for name in names if found[name] == "unclear")
         costs = switcher.board.costs
