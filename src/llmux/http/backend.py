@@ -19,6 +19,9 @@ from llmux.http.upstream import IDLE, Upstream
 IDLE_SECONDS: Final = 4.0
 """How long an idle connection is kept: many servers close theirs after 5 s."""
 _MOST_IDLE: Final = 256
+MOST_DIALS: Final = 128
+"""Connections that are opened to one backend at a time: a crowd that is let in after a wake would
+overrun its backlog, and some of the crowd would run out of their `connect_timeout_secs`."""
 
 
 class Backend:
@@ -27,6 +30,7 @@ class Backend:
     __slots__ = (
         "_dials",
         "_idle",
+        "_room",
         "host_line",
         "known",
         "limits",
@@ -57,6 +61,7 @@ class Backend:
         self.host_line = b" HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n" % port
         self._idle: list[Upstream] = []
         self._dials: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(MOST_DIALS)
 
     def take(self) -> Upstream | None:
         """Take the connection that was used last, if one is idle."""
@@ -119,7 +124,7 @@ class Backend:
     async def _dial(self, upstream: Upstream, done: Callable[[Upstream | OSError], None]) -> None:
         made: Upstream | OSError = upstream
         try:
-            async with asyncio.timeout(self.limits.connect_timeout_secs):
+            async with self._room, asyncio.timeout(self.limits.connect_timeout_secs):
                 await self.loop.create_connection(lambda: upstream, "127.0.0.1", self.port)
         except OSError as error:  # TimeoutError is one
             made = error
