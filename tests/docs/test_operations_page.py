@@ -93,6 +93,17 @@ def events_section() -> str:
     return section(PAGE, "Log events")
 
 
+def test_every_fault_names_events_and_metrics_that_exist() -> None:
+    events = {ticked(row[0])[0] for row in rows(events_section())} | {"log"}
+    metrics = {ticked(row[0])[0] for row in rows(section(PAGE, "Metrics"))}
+    faults = rows(section(PAGE, "When something fails"))
+    assert len(faults) >= 20
+    for _, _, event, metric in faults:
+        named = [name for name in ticked(event) if name != "hung"]
+        assert set(named) <= events, event
+        assert {name for name in ticked(metric) if "kind=" not in name} <= metrics, metric
+
+
 def test_the_example_of_a_log_line_looks_like_a_real_one() -> None:
     [example] = blocks(PAGE, "json")
     fields_of_it = {"model": "qwen-32b", "from": "llama-8b", "duration_secs": 7.3}
