@@ -12,6 +12,7 @@ import pytest
 from llmux.core import events as ev
 from llmux.core import news as n
 from llmux.core.lane import LaneSettings, Phase
+from llmux.core.ticket import Ticket
 from llmux.policy.base import Skip, SwitchNow
 from tests.core.world import World
 
@@ -109,6 +110,14 @@ def test_a_quarantined_model_does_not_serve_beside_another() -> None:
     assert world.told() == ["sleep a", "sleep a"]
 
 
+def test_a_second_look_at_the_start_changes_nothing() -> None:
+    """Who serves goes on serving, whatever comes late."""
+    world = World("a", "b", survey=True)
+    world.surveyed("a")
+    world.tell(ev.Surveyed(("b",)))
+    assert [lane.name for lane in world.board.awake] == ["a"]
+
+
 # ---- deaths ------------------------------------------------------------------------------------
 
 
@@ -203,6 +212,15 @@ def test_only_an_answer_makes_a_model_trusted_again() -> None:
     world.hook_ends(ok=False)
     world.hook_ends()
     assert world.alarms[("rest", "a")] - world.now == 2.0, "the count began again"
+
+
+def test_what_a_model_has_answered_says_nothing_of_its_next_life() -> None:
+    """It has answered, died, woken, and died again before an answer: that was a failed wake."""
+    world = awake("a", "a")
+    world.dies("a")
+    world.leave(world.wake("a"))
+    world.dies("a")
+    assert ("rest", "a") in world.alarms
 
 
 def test_those_held_back_by_a_model_that_died_unproven_are_told() -> None:
@@ -408,6 +426,22 @@ def test_between_two_that_are_overdue_the_deadline_decides() -> None:
     assert world.started == ("c", "b")
 
 
+def test_of_those_that_became_overdue_during_a_switch_the_first_deadline_goes_first() -> None:
+    """The one that arrived later was promised less patience."""
+    a, b = LaneSettings("a", max_wait=10.0), LaneSettings("b", max_wait=2.0)
+    world = World(a, b, "c")
+    wanted = world.arrive("c")
+    world.fifo()
+    world.arrive("a")
+    world.now += 1.0
+    world.arrive("b")
+    world.ring("overdue", "a")
+    world.ring("overdue", "b")
+    world.hook_ends()
+    assert wanted in world.inside
+    assert world.started == ("c", "b")
+
+
 def test_who_becomes_overdue_while_another_switch_drains_goes_right_after_it() -> None:
     """The new model's waiters are inside, and it drains at once."""
     world = awake("a", "a", "b", LaneSettings("c", max_wait=5.0))
@@ -442,6 +476,19 @@ def test_a_given_up_switch_does_not_admit_before_the_next_that_is_overdue() -> N
     assert newcomer in world.waiting
     assert world.started == ("a", "c")
     assert late in world.waiting
+
+
+def test_a_given_up_switch_admits_who_came_meanwhile_before_the_next_begins() -> None:
+    """The old model is admitted to again, also where another is wanted at once."""
+    world = awake("a", "a", "b", "c")
+    world.arrive("a")
+    gone = world.arrive("b")
+    world.arrive("c")
+    world.fifo()
+    newcomer = world.arrive("a")
+    world.leave(gone)
+    assert newcomer in world.inside
+    assert world.started == ("a", "c")
 
 
 def test_a_target_that_lost_its_reason_gives_way_to_who_is_overdue() -> None:
@@ -508,6 +555,18 @@ def test_a_limit_lets_in_as_many_and_a_switch_leaves_the_others_waiting() -> Non
     world.hook_ends()
     world.hook_ends()
     assert three in world.inside
+
+
+def test_who_comes_in_the_moment_of_a_free_place_does_not_overtake() -> None:
+    """The place belongs to whoever was held back, also before the board has looked again."""
+    world = awake("a", "a", max_in_flight=1)
+    busy, held = world.arrive("a"), world.arrive("a")
+    assert world.board.leave(busy, world.now)
+    newcomer = Ticket(world.board.lane("a"), world.now)
+    assert not world.board.enter(newcomer, world.now)
+    del world.inside[busy]
+    world.tell(ev.Looked())
+    assert held in world.inside
 
 
 def test_a_full_queue_refuses_only_who_would_have_to_wait() -> None:

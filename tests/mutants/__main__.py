@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "llmux"
 STORIES = [
     "tests/core/test_board_switch.py",
+    "tests/core/test_board_life.py",
     "tests/core/test_board_policy.py",
     "tests/core/test_places.py",
     "tests/core/test_costs.py",

@@ -12,6 +12,7 @@ BOARD = "core/board.py"
 DESK = "core/desk.py"
 WISHES = "core/wishes.py"
 HEALTH = "core/health.py"
+LANE = "core/lane.py"
 SWITCH = "core/switching.py"
 LIFE = "core/life.py"
 PLAN = "core/plan.py"
@@ -293,6 +294,235 @@ MUTANTS = [
         BOARD,
         '            self._reject_waiting(lane, DrainingError("the gateway is shutting down"))\n',
         "",
+    ),
+    # ---- life and death, breakers, quarantine ---------------------------------------------------
+    Mutant(
+        "a model that hangs is not put to sleep",
+        LIFE,
+        "        if not event.hung:\n",
+        "        if True:\n",
+    ),
+    Mutant(
+        "a death in a drain is not heard",
+        LIFE,
+        "            plan.leaving.remove(lane)\n",
+        "            return\n",
+    ),
+    Mutant(
+        "a death without an answer opens no breaker",
+        LIFE,
+        "        if not lane.proven:\n            self._trip(lane, now)\n",
+        "",
+    ),
+    Mutant(
+        "every death opens the breaker",
+        LIFE,
+        "        if not lane.proven:\n            self._trip",
+        "        if lane.phase is Phase.AWAKE:\n            self._trip",
+    ),
+    Mutant(
+        "a dead model is still believed to have answered",
+        LIFE,
+        "        lane.proven = False\n        if not event.hung",
+        "        if not event.hung",
+    ),
+    Mutant(
+        "those held back by an unproven death wait on",
+        LIFE,
+        "        if lane.resting:\n            self._reject_waiting",
+        "        if False:\n            self._reject_waiting",
+    ),
+    Mutant(
+        "two models found awake both serve",
+        LIFE,
+        "            if victims(name, kept, self.needs, self.capacities):\n",
+        "            if False:\n",
+    ),
+    Mutant(
+        "the oldest that was found awake serves",
+        LIFE,
+        "        for name in reversed(awake):\n",
+        "        for name in awake:\n",
+    ),
+    Mutant(
+        "a model found in between is taken for asleep",
+        LIFE,
+        "        extra: list[Lane] = [self.lanes[name] for name in unclear]\n",
+        "        extra: list[Lane] = []\n",
+    ),
+    Mutant(
+        "the look at the start is heard twice",
+        LIFE,
+        "        if not self.surveying:\n            return\n",
+        "",
+    ),
+    Mutant(
+        "a quarantined model serves beside another",
+        LIFE,
+        "        if victims(lane.name, others, self.needs, self.capacities):\n            return\n",
+        "",
+    ),
+    Mutant(
+        "quarantine is never tried again",
+        LIFE,
+        "        if self.plan is None:\n            self._recover([lane], now)\n        else:\n            self._get_stuck",
+        "        if self.plan is not None:\n            self._get_stuck",
+    ),
+    Mutant(
+        "a hook runs for the quarantined after closing",
+        LIFE,
+        "        if lane.phase is not Phase.QUARANTINED or self.closed:\n",
+        "        if lane.phase is not Phase.QUARANTINED:\n",
+    ),
+    Mutant(
+        "whoever falls due is not noticed",
+        LIFE,
+        "            lane.overdue = True\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "a wake forgives all failures",
+        SWITCH,
+        "        lane.activated_at = now\n        bound",
+        "        lane.level = 0\n        lane.activated_at = now\n        bound",
+    ),
+    Mutant(
+        "an answer forgives nothing",
+        HEALTH,
+        "        lane.proven = True\n        lane.level = 0\n",
+        "        lane.proven = True\n",
+    ),
+    Mutant(
+        "the pause of a breaker never grows",
+        HEALTH,
+        "        lane.settings.breaker_min * 2 ** max(0, level - 1), ",
+        "        lane.settings.breaker_min, ",
+    ),
+    Mutant(
+        "the pause of a breaker grows without bound",
+        HEALTH,
+        "        lane.settings.breaker_min * 2 ** max(0, level - 1), lane.settings.breaker_max\n",
+        "        lane.settings.breaker_min * 2 ** max(0, level - 1), 1e9\n",
+    ),
+    Mutant(
+        "a stuck model is never tried again",
+        HEALTH,
+        '        self._effects.append(fx.SetAlarm(("stuck", lane.name), pause(lane, lane.stuck_level)))\n',
+        "",
+    ),
+    Mutant(
+        "a stuck model is left at once",
+        SWITCH,
+        "        if any(lane.stuck or lane.phase is Phase.QUARANTINED for lane in leaving):\n",
+        "        if any(lane.phase is Phase.QUARANTINED for lane in leaving):\n",
+    ),
+    Mutant(
+        "another wakes in the place of the quarantined",
+        SWITCH,
+        "        awake = [lane.name for lane in (*self.quarantined, *self.awake)]\n",
+        "        awake = [lane.name for lane in self.awake]\n",
+    ),
+    Mutant(
+        "a sleep that failed counts as asleep",
+        SWITCH,
+        '            if event.left != "asleep":\n',
+        "            if False:\n",
+    ),
+    Mutant(
+        "what cannot be tidied away lets the others serve",
+        SWITCH,
+        "            self._sleep_or_wake(plan, now)\n            return\n        self.plan = None",
+        "            for other in plan.leaving:\n                self._serve_on(other, now)\n            self.plan = None\n            return\n        self.plan = None",
+    ),
+    Mutant(
+        "the end of a quarantine by sleep is not told",
+        SWITCH,
+        "        if plan.recovering and lane.stuck_level:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "the model that a failed wake evicted does not come back",
+        SWITCH,
+        "        self.restore = None if lane is self.restore else plan.source\n",
+        "        self.restore = None\n",
+    ),
+    Mutant(
+        "a model comes back although its breaker is open",
+        SWITCH,
+        " or back.phase is not Phase.ASLEEP or back.resting:\n",
+        " or back.phase is not Phase.ASLEEP:\n",
+    ),
+    Mutant(
+        "a model comes back before those who wait",
+        SWITCH,
+        "        return None if self.askable() else back\n",
+        "        return back\n",
+    ),
+    Mutant(
+        "a given-up switch admits before the overdue",
+        SWITCH,
+        "        if self._late() is None:\n            self._admit_waiting",
+        "        if True:\n            self._admit_waiting",
+    ),
+    Mutant(
+        "the overdue wait for the cool-down",
+        SWITCH,
+        "        if any(lane.fresh for lane in leaving) and not target.overdue:\n",
+        "        if any(lane.fresh for lane in leaving):\n",
+    ),
+    Mutant(
+        "among the overdue the first in the config goes first",
+        SWITCH,
+        "        return min(late, key=_due, default=None)\n",
+        "        return late[0] if late else None\n",
+    ),
+    Mutant(
+        "a model is left before the overdue it holds back",
+        SWITCH,
+        "        if any(self._owes(lane, target) for lane in leaving):\n            return False\n",
+        "",
+    ),
+    Mutant(
+        "those held back go before everybody overdue",
+        SWITCH,
+        "        return _due(lane) <= _due(target) if target.overdue else lane.overdue\n",
+        "        return True\n",
+    ),
+    Mutant(
+        "the watch does not follow the oldest",
+        DESK,
+        "            self.stale.add(lane)\n        lane.waiting_sum",
+        "        lane.waiting_sum",
+    ),
+    Mutant(
+        "max_in_flight lets one too many in",
+        LANE,
+        "        return self.limit is None or len(self.inside) < self.limit\n",
+        "        return self.limit is None or len(self.inside) <= self.limit\n",
+    ),
+    Mutant(
+        "who comes overtakes those held back",
+        DESK,
+        "len(lane.inside) < lane.limit and not lane.waiting",
+        "len(lane.inside) < lane.limit",
+    ),
+    Mutant(
+        "a full queue refuses nobody",
+        DESK,
+        "        if bound is not None and len(lane.waiting) >= bound and",
+        "        if bound is not None and len(lane.waiting) > bound and",
+    ),
+    Mutant(
+        "a rescued request goes to the end of its queue",
+        DESK,
+        "            ordered = sorted(lane.waiting, key=lambda one: one.arrived)\n",
+        "            ordered = list(lane.waiting)\n",
+    ),
+    Mutant(
+        "a rescued request is counted inside for ever",
+        DESK,
+        "        del lane.inside[ticket]\n        ticket.stage = NEW\n",
+        "        ticket.stage = NEW\n",
     ),
     # ---- the driver ----------------------------------------------------------------------------
     Mutant(
