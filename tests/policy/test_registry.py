@@ -49,7 +49,7 @@ def test_our_own_policies_stand_among_the_names() -> None:
 
 
 def test_a_name_that_nobody_has_is_refused_with_those_there_are() -> None:
-    assert "there are fifo" in refused("fastest")
+    assert "there are balance, fifo" in refused("fastest")
 
 
 def test_a_file_gives_the_one_policy_that_is_defined_in_it(tmp_path: Path) -> None:

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 VERBS: Final = {
     "serve": "Serve the models; what llmux without a verb does.",
     "check": "Read the config and tell every mistake in it.",
+    "simulate": "Replay a trace under several policies, in virtual time.",
     "demo": "Serve three toy models and show how they take turns.",
 }
 
 
 def main() -> NoReturn:
-    """Run the command line and exit: 0 done, 2 usage and config, 1 all else."""
+    """Run the command line and exit: 0 done, 2 usage and config, 130 Ctrl-C, 1 all else."""
     code = 0
     _fill_standard_descriptors()
     try:
@@ -36,6 +37,8 @@ def main() -> NoReturn:
             _command()(prog_name="llmux")
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except KeyboardInterrupt:  # while a verb is still being imported
+        code = 130
     _let_go_of_output()
     sys.exit(code)
 

@@ -23,6 +23,8 @@ class Wishes(Desk):
 
     def askable(self) -> list[Lane]:
         """Return the inactive models that somebody waits for, oldest waiter first."""
+        if not self.waiting_total:
+            return []
         found = [
             (ticket.arrived, lane)
             for lane in self.lanes.values()

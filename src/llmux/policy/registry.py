@@ -23,7 +23,10 @@ from llmux.policy.base import PolicySettings, SwitchPolicy
 
 _T = TypeVar("_T")
 _GROUP: Final = "llmux.policies"
-_BUILT_IN: Final = {"fifo": "llmux.policy.fifo:FifoPolicy"}
+_BUILT_IN: Final = {
+    "fifo": "llmux.policy.fifo:FifoPolicy",
+    "balance": "llmux.policy.balance:BalancePolicy",
+}
 
 
 def names_code(name: str) -> bool:
