@@ -109,7 +109,7 @@ class Stream:
 
     def read_to_end(self) -> bytes:
         """Read until the last chunk (or the other side's end)."""
-        while not self.taken.endswith(b"0\r\n\r\n"):
+        while not self.taken.endswith(b"\r\n0\r\n\r\n"):
             piece = self.socket.recv(65_536)
             if not piece:
                 break

@@ -92,7 +92,7 @@ def test_a_backend_that_hangs_up_or_dies_before_its_answer_is_502(build: Build) 
     stream = house.open("b", stream=True, words=5, die="middle")
     stream.read_until(b"b1 ")
     assert b"data: [DONE]" not in stream.read_to_end()
-    assert not stream.taken.endswith(b"0\r\n\r\n")
+    assert not stream.taken.endswith(b"\r\n0\r\n\r\n")
     until(lambda: house.inside("b") == 0, "it is not in flight any more")
 
 
