@@ -145,7 +145,7 @@ class Front(asyncio.Protocol):
         while queue and self.exchange is None and not self.paused and not self._lingering:
             if self._closing_at is not None:
                 break
-            request = queue.popleft()
+            request = queue.pop(0)
             reader.queued_bytes -= len(request.body)
             if request.error is not None:
                 self.gateway.unknown.answered(request.error.status, 0.0)

@@ -9,7 +9,6 @@ that carries its error, so that answers keep their order.
 from __future__ import annotations
 
 import re
-from collections import deque
 from typing import Final, NamedTuple
 
 import httptools
@@ -116,7 +115,7 @@ class RequestReader:
         self._known = wire.Memo() if known is None else known
         self._candidate: bytes | None = None
         self._parser = httptools.HttpRequestParser(self)
-        self.queue: deque[Request] = deque()
+        self.queue: list[Request] = []  # short, and a tenth of an empty deque
         self.queued_bytes = 0
         """Bytes of the bodies in `queue`."""
         self.broken = False
