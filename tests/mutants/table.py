@@ -473,7 +473,7 @@ MUTANTS = [
     Mutant(
         "among the overdue the first in the config goes first",
         SWITCH,
-        "        return min(late, key=_due, default=None)\n",
+        "        return min(late, key=_due) if late else None\n",
         "        return late[0] if late else None\n",
     ),
     Mutant(

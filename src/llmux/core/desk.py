@@ -70,6 +70,8 @@ class Desk:
         self.news: list[n.News] = []
         self._effects: list[fx.Effect] = []
         self._number = 0
+        self.surveying = survey
+        """The look at every model at the start is not over yet."""
         if survey:
             for lane in self.lanes.values():
                 lane.phase = Phase.UNKNOWN
@@ -142,11 +144,6 @@ class Desk:
                 retry_after=self.estimate(lane, now),
             )
         return None
-
-    @property
-    def surveying(self) -> bool:
-        """Whether the look at every model at the start is not over yet."""
-        return any(lane.phase is Phase.UNKNOWN for lane in self.lanes.values())
 
     def has_room(self, lane: Lane) -> bool:
         """Say whether the model admits one more request now."""

@@ -18,6 +18,7 @@ class Life(Switching):
         """Adopt what was found awake, the most recent first; what does not fit has to sleep."""
         if not self.surveying:
             return
+        self.surveying = False
         for lane in self.lanes.values():
             lane.phase = Phase.ASLEEP
         kept: list[str] = []

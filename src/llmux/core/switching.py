@@ -57,8 +57,14 @@ class Switching(Health):
 
     def _late(self) -> Lane | None:
         """Return the overdue model whose bound was reached first, if one may go."""
-        late = [lane for lane in self.askable() if lane.overdue]
-        return min(late, key=_due, default=None)
+        if not self.waiting_total:
+            return None
+        late = [
+            lane
+            for lane in self.lanes.values()
+            if lane.overdue and lane.waiting and lane.phase is Phase.ASLEEP and not lane.resting
+        ]
+        return min(late, key=_due) if late else None
 
     def _hold(self) -> None:
         """Hold new requests for the active model back while somebody overdue can be served."""

@@ -48,6 +48,6 @@ class FifoPolicy(SwitchPolicy):
         return SwitchNow(reason=f"{context.target_model} has waited {context.oldest_waiting:.1f} s")
 
     async def prepare_switch(self, context: SwitchContext) -> None:
-        """Wait for the requests in flight when told to drain."""
-        if self.drain_before_switch():
+        """Wait for the requests in flight when told to drain; the model's own key comes first."""
+        if getattr(context, "drain_before_switch", self.drain_before_switch()):
             await context.wait_for_in_flight()

@@ -32,6 +32,11 @@ class Drain:
         """The world when the drain began."""
         return self._world
 
+    @property
+    def drain_before_switch(self) -> bool:
+        """Whether this model's requests in flight are to be waited for."""
+        return self._lane.settings.drain_before_switch
+
     def in_flight_count(self) -> int:
         """Requests of the old model still in flight."""
         return len(self._lane.inside)

@@ -10,6 +10,7 @@ import asyncio
 from llmux.core import events as ev
 from llmux.core.lane import Phase
 from llmux.core.news import CostLearned, News
+from llmux.core.plan import IDLE
 from llmux.runtime.keeper import Keeper
 from llmux.runtime.switcher import ModelSwitcher
 from llmux.runtime.witness import Pulse
@@ -44,7 +45,12 @@ class Lives:
         others = [name for name in reversed(names) if name in awake and name not in known]
         unclear = tuple(name for name in names if found[name] == "unclear")
         costs = switcher.board.costs
-        costs.restore(keeper.state.pair_costs(), keeper.state.hook_costs())
+        pairs = keeper.state.pair_costs()
+        costs.restore(pairs, keeper.state.hook_costs())
+        for (source, target), seconds in pairs.items():
+            if target in names and (source is None or source in names):
+                learned = CostLearned(IDLE if source is None else source, target, seconds)
+                switcher.board.news.append(learned)
         switcher.tell(ev.Surveyed((*others, *known), unclear))
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(keeper.watch(name)) for name in names]

@@ -461,7 +461,8 @@ class ModelSwitcher:
             if cancelled_from_outside(error):
                 raise
             logger.exception("the runner of the %s hook of %s failed", order.hook, order.model)
-            self.tell(ev.HookEnded(order.number, False, self._now() - began, repr(error)))
+            seconds = self._now() - began
+            self.tell(ev.HookEnded(order.number, False, seconds, repr(error), left="unclear"))
             return
         self.tell(
             ev.HookEnded(
