@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from llmux.core import events as ev
@@ -18,7 +20,7 @@ class Gate:
         raise AssertionError("the board awaited something")
 
 
-def waiting_for_b(decision: Decision, **settings: float) -> World:
+def waiting_for_b(decision: Decision, **settings: Any) -> World:
     """`a` is awake and busy, somebody waits for `b`, and the policy has said this."""
     world = World("a", "b", "c", **settings)
     world.wake("a")

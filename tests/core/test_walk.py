@@ -11,6 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 from llmux.core.lane import LaneSettings, Phase
 from llmux.policy.base import Decision, Defer, Skip, SwitchNow
@@ -172,7 +173,7 @@ def nobody_waits(world: World) -> bool:
 
 def test_every_order_of_facts_keeps_the_invariants_and_has_a_way_out() -> None:
     """Two models with deadlines, cool-downs and drains that have a bound."""
-    every = {"request_timeout": 30.0, "min_active": 3.0, "drain_timeout": 10.0}
+    every: dict[str, Any] = {"request_timeout": 30.0, "min_active": 3.0, "drain_timeout": 10.0}
     assert walk(World("a", "b", **every), STATES) > 1000
 
 
