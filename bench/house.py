@@ -61,7 +61,11 @@ def free_port() -> int:
 @contextlib.contextmanager
 def running(command: Sequence[str], port: int, folder: Path) -> Iterator[int]:
     """Run a process that listens on `port` for the block; gives its pid. RuntimeError if not."""
-    env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
+    env = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}",
+        "XDG_STATE_HOME": str(folder / "state"),
+    }
     said = folder / f"{port}.log"
     with said.open("wb") as out:
         process = subprocess.Popen(
