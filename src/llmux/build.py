@@ -75,6 +75,7 @@ def build(config: Config) -> Parts:
         settings=_lanes(config, policy),
         survey=True,
         rescue=config.health.rescue,
+        max_buffered=config.bounds.max_buffered_bytes,
     )
     metrics = Metrics(
         switcher.registered_models(),

@@ -292,7 +292,6 @@ def test_json_has_no_other_word_for_a_state_that_is_off(line: str) -> None:
     [
         "default_model: a",
         "journal: x",
-        "bounds: {max_buffered_bytes: 1}",
         "bounds: {first_byte_timeout_secs: 1}",
         "bounds: {stream_idle_timeout_secs: 1}",
         "bounds: {client_stall_timeout_secs: 1}",

@@ -608,13 +608,92 @@ def test_a_rescued_request_is_overdue_by_its_arrival() -> None:
     assert world.alarms[("overdue", "a")] == first.arrived + 20.0
 
 
-def test_a_request_does_not_come_back_from_a_model_whose_breaker_is_open() -> None:
-    """It is told so: nobody wakes the model for it before."""
+def test_a_rescued_request_waits_until_the_breaker_lets_its_model_wake_again() -> None:
+    """Newcomers are told to come later; it was admitted once and is sent once more."""
     world = World("a")
     ticket = world.wake("a")
     world.dies("a")
     world.returns(ticket)
-    assert world.ended[ticket] == "rejected 503"
+    assert ticket in world.waiting
+    assert world.ended[world.arrive("a")] == "refused"
+    world.ring("rest", "a")
+    world.fifo()
+    world.hook_ends()
+    assert ticket in world.inside
+
+
+def test_a_rescued_request_finds_its_place_in_a_full_queue() -> None:
+    """The bounds of the queue are for newcomers: neither number nor bytes send it away."""
+    world = awake("a", "a", "b", max_queue=1, max_buffered=100)
+    first = world.arrive("a", size=60)
+    world.dies("a")
+    world.now += 1.0
+    second = world.arrive("a", size=90)
+    world.returns(first)
+    assert list(world.waiting) == [first, second]
+    assert world.board.buffered == 150
+    assert world.ended[world.arrive("b", size=1)] == "refused"
+
+
+def test_a_rescued_request_is_told_when_its_model_is_in_quarantine() -> None:
+    """Nobody knows when that ends."""
+    world = awake("a", "a", "b")
+    ticket = world.arrive("a")
+    world.arrive("b")
+    world.fifo()
+    world.leave(ticket)
+    world.hook_ends(ok=False, left="awake")
+    ticket = world.arrive("a")
+    world.close()
+    world.dies("a", hung=True)
+    world.returns(ticket)
+    assert world.ended[ticket].startswith("rejected 503")
+
+
+# ---- a life that is over -----------------------------------------------------------------------
+
+
+def test_requests_of_a_dead_backend_take_no_place_in_its_next_life() -> None:
+    """They are still open, so they are known; the new life has its whole limit."""
+    world = awake("a", "a", max_in_flight=1)
+    old = world.arrive("a")
+    world.dies("a")
+    new, held = world.arrive("a"), world.arrive("a")
+    world.fifo()
+    world.hook_ends()
+    assert new in world.inside
+    assert held in world.waiting
+    world.leave(old)
+    assert held in world.waiting
+    world.leave(new)
+    assert held in world.inside
+
+
+def test_a_lost_request_may_come_back_after_the_next_wake() -> None:
+    """The look at its backend took longer than the wake."""
+    world = awake("a", "a", max_in_flight=1)
+    old = world.arrive("a")
+    world.dies("a")
+    new = world.arrive("a")
+    world.fifo()
+    world.hook_ends()
+    world.returns(old)
+    assert old in world.waiting
+    world.leave(new)
+    assert old in world.inside
+
+
+def test_requests_that_a_sleep_does_not_wait_for_are_lost_with_it() -> None:
+    """Without a drain they end when their backend does, and count nowhere meanwhile."""
+    world = awake("a", "a", "b", drain_before_switch=False, max_in_flight=1)
+    old = world.arrive("a")
+    world.arrive("b")
+    world.fifo()
+    world.hook_ends()
+    assert not world.board.lanes["a"].inside
+    assert world.board.lanes["a"].lost == {old}
+    world.leave(old)
+    assert not world.board.lanes["a"].lost
 
 
 # ---- the end -----------------------------------------------------------------------------------

@@ -181,7 +181,7 @@ def happen(dice: Dice, world: World, kind: str) -> None:
             kind, about = one(key for key in world.alarms if key[0] == "deadline")
             world.ring(kind, about)
         case "arrive":
-            world.arrive(one(models))
+            world.arrive(one(models), size=one([0, 5, 12]))
         case "arrive by event":
             world.arrive_by_event(one(models))
         case "order":
@@ -255,6 +255,7 @@ def come_to_rest(world: World) -> None:
     assert not world.waiting, f"waits for ever: {world.board}"
     assert not world.orders, "an order waits for ever"
     assert not world.inside
+    assert world.board.buffered == 0
     assert not world.alarms
     assert not world.awaited
     assert world.started is None, "a switch has begun and never ended"
@@ -264,7 +265,8 @@ def come_to_rest(world: World) -> None:
 def story(dice: Dice, names: Sequence[str], facts_at_most: int) -> World:
     """Let a world go through any facts, up to so many."""
     lanes = [lane(dice, name) for name in names]
-    world = World(*lanes, survey=dice.one([False, False, True]))
+    most = dice.one([None, 20])
+    world = World(*lanes, survey=dice.one([False, False, True]), max_buffered=most)
     for _ in range(dice.one(range(1, facts_at_most))):
         happen(dice, world, dice.one(facts(world)))
     return world

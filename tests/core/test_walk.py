@@ -185,5 +185,5 @@ def test_every_order_of_facts_without_any_bound() -> None:
 
 def test_every_order_of_facts_with_bounds_on_waiting_and_a_look_at_the_start() -> None:
     """One at a time inside, overdue early, and models that are found awake, or in between."""
-    every = {"max_wait": 5.0, "max_in_flight": 1, "max_queue": 1}
+    every: dict[str, Any] = {"max_wait": 5.0, "max_in_flight": 1, "max_queue": 1}
     assert walk(World("a", "b", survey=True, **every), STATES) > 1000

@@ -15,7 +15,7 @@ from llmux.core import news as n
 from llmux.core.board import Switchboard
 from llmux.core.lane import Lane, LaneSettings, Phase, Wish
 from llmux.core.plan import Stage
-from llmux.core.ticket import GONE, INSIDE, WAITING, Ticket
+from llmux.core.ticket import GONE, INSIDE, LOST, WAITING, Ticket
 from llmux.errors import LlmuxError
 from llmux.policy.base import Decision, SwitchNow
 
@@ -27,9 +27,15 @@ wake), hung, or unclear (a failed sleep after which nobody can say)."""
 class World:
     """One board, its pretended engines, and everything that it waits for."""
 
-    def __init__(self, *models: str | LaneSettings, survey: bool = False, **common: Any) -> None:
+    def __init__(
+        self,
+        *models: str | LaneSettings,
+        survey: bool = False,
+        max_buffered: int | None = None,
+        **common: Any,
+    ) -> None:
         lanes = [LaneSettings(m, **common) if isinstance(m, str) else m for m in models]
-        self.board = Switchboard(lanes, survey=survey)
+        self.board = Switchboard(lanes, survey=survey, max_buffered=max_buffered)
         self.now = 0.0
         self.leftover: set[str] = set()
         """Models found beside each other at the start that have not been asleep since."""
@@ -57,14 +63,15 @@ class World:
 
     # ---- facts ---------------------------------------------------------------------------
 
-    def arrive(self, model: str) -> Ticket:
+    def arrive(self, model: str, size: int = 0) -> Ticket:
         """Bring a request as the driver does: `enter` first, then a place in the queue."""
         ticket = self._ticket(model)
+        ticket.size = size
         if self.board.enter(ticket, self.now):
             self._admitted(ticket)
             if self.board.dirty:
                 self.tell(ev.Looked())
-        elif self.board.refusal(ticket.lane, self.now) is not None:
+        elif self.board.refusal(ticket.lane, self.now, size) is not None:
             self.ended[ticket] = "refused"
             self.board.leave(ticket, self.now)
         else:
@@ -147,7 +154,8 @@ class World:
     def answered(self, ticket: Ticket) -> None:
         """The backend of a request that is inside has answered."""
         assert ticket in self.inside
-        self.board.answered(ticket.lane)
+        if ticket.stage == INSIDE:  # the driver asks the same: another life is not proven by it
+            self.board.answered(ticket.lane)
 
     def hook_ends(self, ok: bool = True, seconds: float = 1.0, left: str = "asleep") -> None:
         """The hook that runs ends after `seconds`; `left` is what a failed sleep leaves behind."""
@@ -333,14 +341,19 @@ class World:
         for name, lane in board.lanes.items():
             inside = {ticket for ticket, model in self.inside.items() if model == name}
             waiting = [ticket for ticket, model in self.waiting.items() if model == name]
-            assert set(lane.inside) == inside, f"I5: the count of {name} is wrong"
+            assert lane.inside.keys() | lane.lost == inside, f"I5: the count of {name} is wrong"
             assert list(lane.waiting) == waiting, f"the queue of {name} is wrong"
-            assert all(ticket.stage == INSIDE for ticket in inside)
+            assert all(ticket.stage == INSIDE for ticket in lane.inside)
+            assert all(ticket.stage == LOST for ticket in lane.lost)
             assert all(ticket.stage == WAITING for ticket in waiting)
             assert abs(lane.waiting_sum - sum(one.arrived for one in waiting)) < 1e-6
             self._check_bounds(lane)
         assert all(ticket.stage == GONE for ticket in self.ended), "I4: it has ended"
         assert board.waiting_total == len(self.waiting)
+        held = sum(one.size for one in self.waiting)
+        assert board.buffered == held, "the bytes of those who wait are wrong"
+        fresh = held - sum(one.size for one in self.returned if one in self.waiting)
+        assert board.max_buffered is None or fresh <= board.max_buffered, "I14: too many bytes"
         assert {number: lane.name for number, lane in board.orders.items()} == self.orders
         assert board.asking == set(self.consults)
         assert board.turn_asked == self.turn

@@ -96,12 +96,16 @@ def test_a_request_survives_the_death_of_its_backend(build: Build) -> None:
     assert house.wakes() == ["a", "a"]
 
 
-def test_a_request_that_kills_its_backend_is_not_sent_for_ever(build: Build) -> None:
-    """It is rescued once; who dies of it again is left alone, and the client is told."""
-    house = build("a", "b").start()
-    house.ask("a")
+@pytest.mark.parametrize("proven", [True, False])
+def test_a_request_that_kills_its_backend_is_not_sent_for_ever(build: Build, proven: bool) -> None:
+    """It is rescued once, if need be after the breaker; then the client is told what it met."""
+    house = build("a", "b")
+    house.extra["health"] = {"breaker_min_secs": 0.2}
+    house.start()
+    if proven:
+        house.ask("a")
     deadly = house.ask("a", tag="deadly", die="before")
-    assert deadly.status in {502, 503}
+    assert (deadly.status, deadly.error["code"]) == (502, "backend_unreachable")
     assert house.seen().count("a got deadly") == 2
     assert house.ask("b").who == "b"
 

@@ -25,6 +25,27 @@ def test_a_full_queue_answers_429_with_retry_after(build: Build) -> None:
     assert waits.result(30).who == "b"
 
 
+def test_bodies_that_wait_beyond_max_buffered_bytes_are_answered_429(build: Build) -> None:
+    """All models together, each client in his own language; what runs holds nothing."""
+    house = build("a", "b", "c")
+    house.extra["bounds"] = {"max_buffered_bytes": 3000}
+    house.start()
+    held = house.send("a", tag="a1", hold="a1", fill="x" * 2500)
+    house.wait_seen("a got a1")
+    waits = house.queue("b", "b1", fill="x" * 2000)
+    refused = house.ask("c", fill="x" * 1000)
+    assert (refused.status, refused.error["code"]) == (429, "queue_full")
+    assert "max_buffered_bytes" in refused.error["message"]
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    theirs = house.ask("c", path="/v1/messages", fill="x" * 1000)
+    assert (theirs.status, theirs.error["type"]) == (429, "rate_limit_error")
+    small = house.queue("c", "c1")
+    house.release("a1")
+    assert [one.result(30).who for one in (held, waits, small)] == ["a", "b", "c"]
+    assert house.ask("c", fill="x" * 2500).who == "c"
+    assert house.metric("llmux_requests_total", model="c", status="429") == 2
+
+
 def test_max_in_flight_lets_requests_in_one_by_one_in_their_order(build: Build) -> None:
     house = build("a", "b")
     house.models["a"]["max_in_flight"] = 1

@@ -163,6 +163,11 @@ class BoundsConfig:
     max_queue: int | None = count(
         1024, "Requests that wait for one model; above it 429 with `Retry-After`."
     )
+    max_buffered_bytes: int | None = count(
+        1_000_000_000,
+        "The bodies of all requests that wait, for all models together; above it 429 with "
+        "`Retry-After`.",
+    )
     max_connections: int | None = count(4096, "Connections of clients at the same time.")
 
 

@@ -27,6 +27,9 @@ class LaneForm(NamedTuple):
     waiting: tuple[int, ...]
     """Ranks of arrival among all who wait on the board."""
     inside: int
+    lost: int
+    sizes: tuple[int, ...]
+    """What those who wait and those inside hold, where that is bounded."""
     wish: Wish
     fresh: bool
     resting: bool
@@ -75,6 +78,8 @@ def canonical(board: Switchboard) -> BoardForm:
                 lane.phase,
                 tuple(rank[ticket.arrived] for ticket in lane.waiting),
                 len(lane.inside),
+                len(lane.lost),
+                _sizes(board, lane),
                 lane.wish,
                 lane.fresh,
                 lane.resting,
@@ -98,6 +103,12 @@ def canonical(board: Switchboard) -> BoardForm:
     )
 
 
+def _sizes(board: Switchboard, lane: Lane) -> tuple[int, ...]:
+    if board.max_buffered is None:
+        return ()
+    return tuple(one.size for group in (lane.waiting, lane.inside, lane.lost) for one in group)
+
+
 def _plan_form(plan: Plan) -> PlanForm:
     return PlanForm(
         plan.source_name,
@@ -119,7 +130,7 @@ def copied(board: Switchboard, renamed: dict[Ticket, Ticket]) -> Switchboard:
     """
     lanes = {name: _copied_lane(lane, renamed) for name, lane in board.lanes.items()}
     for lane in lanes.values():
-        for ticket in (*lane.inside, *lane.waiting):
+        for ticket in (*lane.inside, *lane.waiting, *lane.lost):
             ticket.lane = lane
     new = object.__new__(type(board))
     vars(new).update(vars(board))
@@ -141,6 +152,7 @@ def _copied_lane(old: Lane, renamed: dict[Ticket, Ticket]) -> Lane:
     new = _twin(old)
     new.inside = {_copied_ticket(ticket, renamed): None for ticket in old.inside}
     new.waiting = {_copied_ticket(ticket, renamed): None for ticket in old.waiting}
+    new.lost = {_copied_ticket(ticket, renamed) for ticket in old.lost}
     new.arrival_log = list(old.arrival_log)
     new.arrival_sums = list(old.arrival_sums)
     return new

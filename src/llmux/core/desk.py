@@ -16,7 +16,7 @@ from llmux.core.lane import Lane, LaneSettings, Phase, Wish
 from llmux.core.observations import Services
 from llmux.core.places import EXCLUSIVE, Needs
 from llmux.core.plan import Plan
-from llmux.core.ticket import GONE, INSIDE, NEW, WAITING, Ticket
+from llmux.core.ticket import GONE, INSIDE, LOST, NEW, WAITING, Ticket
 from llmux.errors import (
     DrainingError,
     LlmuxError,
@@ -43,6 +43,7 @@ class Desk:
         needs: Needs | None = None,
         capacities: Mapping[str, float] = EXCLUSIVE,
         survey: bool = False,
+        max_buffered: int | None = None,
     ) -> None:
         self.lanes = {one.name: Lane(one, rate_windows) for one in models}
         self.needs: Needs = needs or {}
@@ -64,6 +65,9 @@ class Desk:
         self.restore: Lane | None = None
         """The model that a failed wake took the accelerator from."""
         self.waiting_total = 0
+        self.buffered = 0
+        """Bytes of all requests that wait."""
+        self.max_buffered = max_buffered
         self.costs = SwitchCostTracker()
         self.services = Services()
         self.first_arrival: float | None = None
@@ -121,10 +125,12 @@ class Desk:
             self._unqueue(ticket)
             self.dirty = True
             return True
+        if stage == LOST:
+            ticket.lane.lost.discard(ticket)
         return False
 
-    def refusal(self, lane: Lane, now: float) -> LlmuxError | None:
-        """Say why a request for this model is not even queued, None if it is."""
+    def refusal(self, lane: Lane, now: float, size: int = 0) -> LlmuxError | None:
+        """Say why a request of so many bytes is not even queued for this model, None if it is."""
         if self.closed:
             return DrainingError("the gateway is shutting down", retry_after=1.0)
         if lane.resting and lane.phase is not _AWAKE:
@@ -132,15 +138,33 @@ class Desk:
             return NotReadyError(
                 f"{lane.name} failed to wake; it is tried again in {left:.1f} s", retry_after=left
             )
+        return self._forbidden(lane) or self._crowded(lane, now, size)
+
+    def _forbidden(self, lane: Lane) -> LlmuxError | None:
+        """Say why not even a request that was inside already may wait for this model."""
+        if self.closed:
+            return DrainingError("the gateway is shutting down", retry_after=1.0)
         if lane.phase is Phase.QUARANTINED:
             return NotReadyError(
                 f"{lane.name} is in quarantine: it is neither alive nor provably asleep",
                 retry_after=lane.settings.breaker_max,
             )
-        bound = lane.settings.max_queue
-        if bound is not None and len(lane.waiting) >= bound and not self.has_room(lane):
+        return None
+
+    def _crowded(self, lane: Lane, now: float, size: int) -> LlmuxError | None:
+        """Say which bound of those who wait one more request would pass."""
+        if self.has_room(lane):
+            return None
+        bound, most = lane.settings.max_queue, self.max_buffered
+        if bound is not None and len(lane.waiting) >= bound:
             return QueueFullError(
                 f"{bound} requests wait for {lane.name} already",
+                retry_after=self.estimate(lane, now),
+            )
+        if most is not None and self.buffered + size > most:
+            return QueueFullError(
+                f"the requests that wait hold {self.buffered} bytes already: "
+                f"{size} more would pass max_buffered_bytes, which is {most}",
                 retry_after=self.estimate(lane, now),
             )
         return None
@@ -180,11 +204,11 @@ class Desk:
 
     # ---- requests ------------------------------------------------------------------------
 
-    def _queue(self, ticket: Ticket, now: float) -> None:
+    def _queue(self, ticket: Ticket, now: float, *, again: bool = False) -> None:
         if ticket.stage != NEW:
             return
         lane = ticket.lane
-        error = self.refusal(lane, now)
+        error = self._forbidden(lane) if again else self.refusal(lane, now, ticket.size)
         if error is not None:
             ticket.stage = GONE
             self._effects.append(fx.Reject(ticket, error))
@@ -199,6 +223,7 @@ class Desk:
             self._watch_oldest(lane, now)
         lane.waiting_sum += ticket.arrived
         self.waiting_total += 1
+        self.buffered += ticket.size
         self.dirty = True
         timeout = lane.settings.request_timeout
         if timeout is not None:
@@ -206,14 +231,20 @@ class Desk:
             self._effects.append(fx.SetAlarm(("deadline", ticket), max(0.0, left)))
 
     def _return(self, ticket: Ticket, now: float) -> None:
-        """Let a request that was inside wait again; it keeps its place by its arrival."""
-        if ticket.stage != INSIDE:
-            return
+        """Let a request that was inside wait again; it keeps its place by its arrival.
+
+        It was admitted once, so neither a full queue nor the breaker sends it away now.
+        """
         lane = ticket.lane
-        del lane.inside[ticket]
+        if ticket.stage == INSIDE:
+            del lane.inside[ticket]
+        elif ticket.stage == LOST:
+            lane.lost.discard(ticket)
+        else:
+            return
         ticket.stage = NEW
         ticket.admitted = None
-        self._queue(ticket, now)
+        self._queue(ticket, now, again=True)
         if ticket.stage == WAITING and len(lane.waiting) > 1:
             ordered = sorted(lane.waiting, key=lambda one: one.arrived)
             lane.waiting = dict.fromkeys(ordered)
@@ -229,6 +260,7 @@ class Desk:
             self.stale.add(lane)
         lane.waiting_sum -= ticket.arrived
         self.waiting_total -= 1
+        self.buffered -= ticket.size
         if lane.settings.request_timeout is not None:
             self._effects.append(fx.CancelAlarm(("deadline", ticket)))
         if not lane.waiting:

@@ -7,7 +7,7 @@ from enum import Enum
 from math import exp
 from typing import TYPE_CHECKING
 
-from llmux.core.ticket import INSIDE
+from llmux.core.ticket import INSIDE, LOST
 
 if TYPE_CHECKING:
     from llmux.core.ticket import Ticket
@@ -75,6 +75,7 @@ class Lane:
         "level",
         "limit",
         "loading_until",
+        "lost",
         "name",
         "overdue",
         "phase",
@@ -100,6 +101,8 @@ class Lane:
         self.phase = Phase.ASLEEP
         self.inside: dict[Ticket, None] = {}
         self.waiting: dict[Ticket, None] = {}
+        self.lost: set[Ticket] = set()
+        """Whoever was inside when the model fell asleep or died, and has not left yet."""
         self.wish = Wish.NONE
         self.reason: str | None = None
         self.asked = 0
@@ -145,6 +148,13 @@ class Lane:
         ticket.stage = INSIDE
         ticket.admitted = now
         self.inside[ticket] = None
+
+    def end_life(self) -> None:
+        """Count those inside no more: their backend is gone, and only their leaving is awaited."""
+        for ticket in self.inside:
+            ticket.stage = LOST
+            self.lost.add(ticket)
+        self.inside.clear()
 
     def fold_arrivals(self, now: float) -> None:
         """Work the logged arrivals into the decayed sums, which are then as of `now`."""

@@ -82,6 +82,7 @@ class Life(Switching):
         lane.proven = False
         if not event.hung:
             lane.phase = Phase.ASLEEP
+            lane.end_life()
             self.news.append(n.ModelAsleep(lane.name))
         elif self.plan is None and not self.closed:
             self._recover([lane], now)

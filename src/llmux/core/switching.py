@@ -279,6 +279,7 @@ class Switching(Health):
             self.news.append(n.QuarantineEnded(lane.name))
         self._come_loose(lane)
         lane.phase = Phase.ASLEEP
+        lane.end_life()
         self.news.append(n.ModelAsleep(lane.name))
         self._sleep_or_wake(plan, now)
 

@@ -17,6 +17,8 @@ NEW: Final = 0
 WAITING: Final = 1
 INSIDE: Final = 2
 GONE: Final = 3
+LOST: Final = 4
+"""Inside a life of its backend that is over: not counted for the next one, and not left yet."""
 
 
 def _ignore() -> None:
@@ -30,9 +32,10 @@ def _ignore_error(error: LlmuxError) -> None:
 class Ticket:
     """One request at the board, from its arrival until `leave`.
 
-    `arrived` and `admitted` are on the driver's clock, in seconds. Once it waits, exactly one of
-    `on_admitted` and `on_rejected` is called, unless it leaves first; `on_cut` is called when a
-    drain reached its bound and the board has already counted the request out.
+    `arrived` and `admitted` are on the driver's clock, in seconds; `size` is what the request
+    holds in memory while it waits, in bytes. Once it waits, exactly one of `on_admitted` and
+    `on_rejected` is called, unless it leaves first; `on_cut` is called when a drain reached its
+    bound and the board has already counted the request out.
     """
 
     __slots__ = (
@@ -42,6 +45,7 @@ class Ticket:
         "on_admitted",
         "on_cut",
         "on_rejected",
+        "size",
         "stage",
         "switched_from",
         "weight",
@@ -53,6 +57,7 @@ class Ticket:
         self.arrived = arrived
         self.admitted: float | None = None
         self.weight = 1.0
+        self.size = 0
         self.switched_from: str | None = None
         self.on_admitted: Callable[[], None] = _ignore
         self.on_rejected: Callable[[LlmuxError], None] = _ignore_error
@@ -69,5 +74,5 @@ class Ticket:
         return self.lane.proven
 
     def __repr__(self) -> str:
-        stage = ("new", "waiting", "inside", "gone")[self.stage]
+        stage = ("new", "waiting", "inside", "gone", "lost")[self.stage]
         return f"<Ticket {self.lane.name} {stage}>"

@@ -219,6 +219,7 @@ class SwitchLayer:
         path: bytes = scope["path"].encode()
         meter = self._backend(model).meter
         ticket = switcher.ticket(model)
+        ticket.size = len(body)
         cut: list[LlmuxError] = []
         answer: _Answer | None = None
 

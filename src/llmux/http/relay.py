@@ -112,6 +112,7 @@ class Exchange:
         try:
             ticket = self._ticket = gate.ticket(model)
             self._arrived = ticket.arrived
+            ticket.size = len(body)
             ticket.on_admitted = self._on_admitted
             ticket.on_rejected = self._on_rejected
             ticket.on_cut = self.cut

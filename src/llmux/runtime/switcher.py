@@ -20,7 +20,7 @@ from llmux.core import events as ev
 from llmux.core.board import Switchboard
 from llmux.core.lane import LaneSettings, Phase
 from llmux.core.news import News, PolicyFault
-from llmux.core.ticket import INSIDE, Ticket
+from llmux.core.ticket import INSIDE, LOST, Ticket
 from llmux.core.view import (
     Active,
     SwitcherState,
@@ -58,6 +58,7 @@ class ModelSwitcher:
         listeners: Iterable[Listener] = (),
         survey: bool = False,
         rescue: bool = True,
+        max_buffered: int | None = None,
     ) -> None:
         names = hooks.registered_models()
         given = settings or {}
@@ -65,7 +66,12 @@ class ModelSwitcher:
         self.hooks = hooks
         self.rescue = rescue
         self.policy = policy
-        self.board = Switchboard(lanes, rate_windows=tuple(policy.rate_windows), survey=survey)
+        self.board = Switchboard(
+            lanes,
+            rate_windows=tuple(policy.rate_windows),
+            survey=survey,
+            max_buffered=max_buffered,
+        )
         self.listeners = list(listeners)
         self._guard = PolicyGuard(policy, self.board.lanes, self._complain)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -98,7 +104,7 @@ class ModelSwitcher:
             if board.dirty:
                 self.tell(ev.Looked())
             return True
-        error = board.refusal(ticket.lane, now)
+        error = board.refusal(ticket.lane, now, ticket.size)
         if error is not None:
             raise error
         self.tell(ev.RequestWaits(ticket))
@@ -126,7 +132,7 @@ class ModelSwitcher:
 
         async def run() -> None:
             pulse = await look(ticket.model)
-            told(self.rescue and pulse is Pulse.DEAD and ticket.stage == INSIDE)
+            told(self.rescue and pulse is Pulse.DEAD and ticket.stage in {INSIDE, LOST})
 
         self._spawn(run())
 
@@ -250,7 +256,7 @@ class ModelSwitcher:
     def in_flight_count(self, model: str) -> int:
         """Return how many requests of the model are in flight; 0 for an unknown model."""
         lane = self.board.lanes.get(model)
-        return 0 if lane is None else len(lane.inside)
+        return 0 if lane is None else len(lane.inside) + len(lane.lost)
 
     def queue_depths(self) -> dict[str, int]:
         """Return how many requests wait, per model."""
