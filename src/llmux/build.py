@@ -83,6 +83,7 @@ def build(config: Config) -> Parts:
         in_flight=lambda: {
             name: switcher.in_flight_count(name) for name in switcher.registered_models()
         },
+        spent=switcher.spent,
     )
     readiness = Readiness(switcher, _hook_bounds(config))
     gateway = Gateway(

@@ -169,6 +169,37 @@ def test_after_the_sleep_the_target_becomes_the_oldest_waiter() -> None:
     assert world.heard(n.SwitchStarted)[-1] == n.SwitchStarted("a", "c")
 
 
+def test_a_switch_to_somebody_else_after_the_sleep_counts_from_its_own_start() -> None:
+    """Its duration is its own; its cost is both hooks, as for anybody who goes from a to c."""
+    world = World("a", "b", "c")
+    world.leave(world.wake("a"))
+    wanted = world.arrive("b")
+    world.fifo()
+    world.arrive("c")
+    world.leave(wanted)
+    world.hook_ends(seconds=3.0)
+    world.hook_ends(seconds=4.0)
+    assert world.heard(n.ModelActivated)[-1] == n.ModelActivated("c", "a", 4.0)
+    assert world.heard(n.CostLearned)[-1] == n.CostLearned("a", "c", 7.0)
+
+
+def test_a_model_that_is_wanted_again_after_its_sleep_comes_back_from_idle() -> None:
+    """There is no switch from a to a."""
+    world = World("a", "b")
+    world.leave(world.wake("a"))
+    wanted = world.arrive("b")
+    world.fifo()
+    world.arrive("a")
+    world.leave(wanted)
+    world.hook_ends(seconds=3.0)
+    world.hook_ends(seconds=4.0)
+    assert world.heard(n.SwitchAbandoned) == [n.SwitchAbandoned("a", "b")]
+    assert world.heard(n.SwitchStarted)[-1] == n.SwitchStarted("idle", "a")
+    assert world.heard(n.ModelActivated)[-1] == n.ModelActivated("a", "idle", 4.0)
+    assert world.board.costs.estimate("a", "a") is None
+    assert world.board.costs.estimate(None, "a") == 1.0 + 0.3 * (4.0 - 1.0)
+
+
 def test_after_the_sleep_with_nobody_left_the_gateway_is_idle() -> None:
     """Nothing is woken for nobody (I6)."""
     world = World("a", "b")

@@ -61,6 +61,16 @@ def test_a_failed_hook_teaches_nothing() -> None:
     assert world.board.costs.estimate(None, "a") is None
 
 
+def test_the_sleep_that_cleans_up_after_a_failed_wake_teaches_nothing() -> None:
+    """It ends what never came up: that says nothing of how long a model takes to go."""
+    world = World("a", "b")
+    world.arrive("a")
+    world.fifo()
+    world.hook_ends(ok=False, seconds=1.0)
+    world.hook_ends(seconds=0.1)
+    assert world.board.costs.hook_seconds("a", "sleep") is None
+
+
 def test_a_service_that_began_at_the_beginning_of_time_counts() -> None:
     """Zero is a time like any other: a request admitted at 0 s that ended at 3 s took 3 s."""
     world = World("a")
@@ -80,13 +90,13 @@ def test_the_mean_service_follows_the_plain_mean_then_a_moving_average() -> None
     lane = Lane(LaneSettings("a"))
     services = Services()
     for seconds in (2.0, 4.0, 6.0):
-        services.log.append((lane, seconds))
+        services.log.append((lane, 0.0, seconds))
     services.fold()
     assert lane.service_mean == pytest.approx(4.0)
     assert services.prior == pytest.approx(1 / 4)
     assert services.mean + services.prior * 0.0 == pytest.approx(3.0), "a prior of 0 is the fourth"
     for _ in range(500):
-        services.log.append((lane, 10.0))
+        services.log.append((lane, 0.0, 10.0))
     services.fold()
     assert lane.service_mean == pytest.approx(10.0, abs=1e-6)
     assert services.prior == pytest.approx(0.0, abs=1e-4)

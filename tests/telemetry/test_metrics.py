@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from llmux.core import news as told
+from llmux.core.times import Spent
 from llmux.telemetry.metrics import CONTENT_TYPE, Metrics
 from tests.conftest import Need
 
@@ -35,6 +36,7 @@ def lived() -> Metrics:
         ["llama", "org/qwen"],
         queue_depths=lambda: {"llama": 4},
         in_flight=lambda: {"org/qwen": 2},
+        spent=lambda: Spent(40.0, 5.5, 14.5, {"llama": 40.0}, {"llama": 3.0, "org/qwen": 2.5}),
         version="3.0.0",
     )
     for news in (
@@ -81,6 +83,14 @@ def test_everything_that_happened_is_on_the_page_under_its_fixed_name() -> None:
     assert value(
         metrics, "llmux_request_duration_seconds_sum", model="llama", status="200"
     ) == pytest.approx(3.104)
+    states = [
+        value(metrics, "llmux_time_seconds_total", state=state)
+        for state in ("serving", "switching", "idle")
+    ]
+    assert states == [40.0, 5.5, 14.5]
+    assert value(metrics, "llmux_model_serving_seconds_total", model="llama") == 40.0
+    assert value(metrics, "llmux_model_serving_seconds_total", model="org/qwen") == 0.0
+    assert value(metrics, "llmux_model_switching_seconds_total", model="org/qwen") == 2.5
     wake = {"model": "org/qwen", "hook": "wake"}
     assert value(metrics, "llmux_hook_duration_seconds_sum", **wake) == 1.5
     assert value(metrics, "llmux_hook_failures_total", **wake) == 1
@@ -126,7 +136,7 @@ def test_three_thousand_unknown_names_are_one_label() -> None:
     page = metrics.render()
     assert b"made-up" not in page
     assert value(metrics, "llmux_requests_total", model="", status="404") == 3000
-    assert len(page) < 7000
+    assert len(page) < 9000
 
 
 def test_a_name_that_cannot_be_encoded_does_not_break_the_scrape() -> None:

@@ -90,6 +90,7 @@ class Switchboard(Life):
             case "defer":
                 self._mature(lane)
             case "drain":
+                self.fold(now)
                 self._cut(lane)
 
     def _take_order(self, number: int, lane: Lane) -> None:

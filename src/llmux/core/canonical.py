@@ -143,6 +143,7 @@ def copied(board: Switchboard, renamed: dict[Ticket, Ticket]) -> Switchboard:
     new.asking = set(board.asking)
     new.costs = board.costs.copy()
     new.services = board.services.copy(lanes)
+    new.times = board.times.copy()
     new.news = []
     new._effects = []
     return new

@@ -17,6 +17,7 @@ from llmux.core.observations import Services
 from llmux.core.places import EXCLUSIVE, Needs
 from llmux.core.plan import Plan
 from llmux.core.ticket import GONE, INSIDE, LOST, NEW, WAITING, Ticket
+from llmux.core.times import Times
 from llmux.errors import (
     DrainingError,
     LlmuxError,
@@ -70,6 +71,7 @@ class Desk:
         self.max_buffered = max_buffered
         self.costs = SwitchCostTracker()
         self.services = Services()
+        self.times = Times()
         self.first_arrival: float | None = None
         self.news: list[n.News] = []
         self._effects: list[fx.Effect] = []
@@ -113,11 +115,10 @@ class Desk:
         if stage == INSIDE:
             lane = ticket.lane
             del lane.inside[ticket]
-            admitted = ticket.admitted
-            self.services.log.append((lane, 0.0 if admitted is None else now - admitted))
+            self.services.log.append((lane, ticket.admitted, now))
             if self.plan is None and not self.waiting_total:
                 if len(self.services.log) >= ARRIVALS_KEPT:
-                    self.services.fold()
+                    self.fold(now)
                 return False
             self.dirty = True
             return True
@@ -128,6 +129,11 @@ class Desk:
         if stage == LOST:
             ticket.lane.lost.discard(ticket)
         return False
+
+    def fold(self, now: float) -> None:
+        """Work the exits that were logged into the times and the averages."""
+        self.times.settle(self.lanes.values(), self.services.log, now)
+        self.services.fold()
 
     def refusal(self, lane: Lane, now: float, size: int = 0) -> LlmuxError | None:
         """Say why a request of so many bytes is not even queued for this model, None if it is."""
@@ -235,6 +241,7 @@ class Desk:
 
         It was admitted once, so neither a full queue nor the breaker sends it away now.
         """
+        self.fold(now)
         lane = ticket.lane
         if ticket.stage == INSIDE:
             del lane.inside[ticket]

@@ -61,6 +61,7 @@ class Life(Switching):
         """
         lane = self.lanes[event.model]
         plan = self.plan
+        self.fold(now)
         if lane.phase is Phase.AWAKE:
             self.awake.remove(lane)
         elif plan is not None and plan.stage is Stage.DRAINING and lane in plan.leaving:

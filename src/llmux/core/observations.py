@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llmux.core.lane import Lane
+from llmux.core.times import Exit
 
 LANE_FLOOR = 0.05
 """Smallest weight of a new observation in a model's own average."""
@@ -23,14 +24,15 @@ class Services:
     __slots__ = ("log", "mean", "prior", "samples")
 
     def __init__(self) -> None:
-        self.log: list[tuple[Lane, float]] = []
+        self.log: list[Exit] = []
         self.mean = 0.0
         self.prior = 1.0
         self.samples = 0
 
     def fold(self) -> None:
         """Work the logged observations into the averages."""
-        for lane, seconds in self.log:
+        for lane, admitted, left in self.log:
+            seconds = 0.0 if admitted is None else left - admitted
             lane.service_samples += 1
             weight = max(1.0 / lane.service_samples, LANE_FLOOR)
             old = lane.service_mean
@@ -44,6 +46,6 @@ class Services:
     def copy(self, lanes: Mapping[str, Lane]) -> Services:
         """Return independent averages that know the same, of these lanes."""
         new = Services()
-        new.log = [(lanes[lane.name], seconds) for lane, seconds in self.log]
+        new.log = [(lanes[lane.name], admitted, left) for lane, admitted, left in self.log]
         new.mean, new.prior, new.samples = self.mean, self.prior, self.samples
         return new

@@ -40,6 +40,17 @@ class Plan:
     hook_seconds: float = field(default=0.0)
     wake_started: float = field(default=0.0)
 
+    def retarget(self, target: Lane, now: float) -> None:
+        """Go to another model than was begun for: a switch of its own that begins now.
+
+        Where the model that was just put to sleep is wanted again, it is woken from idle.
+        """
+        self.target = target
+        self.started = now
+        if target is self.source:
+            self.source = None
+            self.hook_seconds = 0.0
+
     @property
     def source_name(self) -> str:
         """The model that is left, or `idle`."""

@@ -203,7 +203,7 @@ class Switching(Health):
             reason = f"make room for {plan.target.name}"
             if plan.recovering:
                 reason = "recover"
-            self._run(plan, "sleep", lane, reason)
+            self._run(plan, "sleep", lane, reason, now)
             return
         if plan.recovering:
             self.plan = None
@@ -216,13 +216,13 @@ class Switching(Health):
                 self.plan = None
                 self.dirty = True
                 return
-            plan.target = other
+            plan.retarget(other, now)
             self.news.append(n.SwitchStarted(plan.source_name, other.name))
         plan.stage = Stage.WAKING
         plan.target.phase = Phase.WAKING
         plan.wake_started = now
         reason = plan.target.reason or ("requested" if plan.target.waiting else "ordered")
-        self._run(plan, "wake", plan.target, reason)
+        self._run(plan, "wake", plan.target, reason, now)
 
     def _next_best(self) -> Lane | None:
         """Return who is woken when the target lost its reason: in the order of `_choose`."""
@@ -235,7 +235,9 @@ class Switching(Health):
         waiting = self.askable()
         return waiting[0] if waiting else None
 
-    def _run(self, plan: Plan, hook: str, lane: Lane, reason: str) -> None:
+    def _run(self, plan: Plan, hook: str, lane: Lane, reason: str, now: float) -> None:
+        self.fold(now)
+        self.times.hook = lane.name
         self._number += 1
         plan.hook = self._number
         source = None if plan.source is None else plan.source.name
@@ -248,6 +250,8 @@ class Switching(Health):
         if plan is None or not plan.hook or plan.hook != event.number:
             return
         plan.hook = 0
+        self.fold(now)
+        self.times.hook = None
         lane = plan.leaving[0] if plan.stage is Stage.SLEEPING else plan.target
         hook = "wake" if plan.stage is Stage.WAKING else "sleep"
         self.news.append(
@@ -255,7 +259,7 @@ class Switching(Health):
                 lane.name, hook, event.ok, event.exit_code, event.duration, event.tail, event.error
             )
         )
-        if event.ok:
+        if event.ok and plan.stage is not Stage.CLEANING:  # that one sleep is not like others
             self.costs.record_hook(lane.name, hook, event.duration)
         plan.hook_seconds += event.duration
         match plan.stage:
@@ -351,7 +355,7 @@ class Switching(Health):
         self._settle_orders(lane, error)
         plan.stage = Stage.CLEANING
         lane.phase = Phase.SLEEPING
-        self._run(plan, "sleep", lane, "clean up after a failed wake")
+        self._run(plan, "sleep", lane, "clean up after a failed wake", now)
 
     def _end_cleaning(self, plan: Plan, now: float) -> None:
         lane = plan.target

@@ -45,7 +45,7 @@ def state(board: Switchboard) -> SwitcherState:
 
 def snapshot(board: Switchboard, now: float) -> Snapshot:
     """Return the whole world at `now` for the policy."""
-    board.services.fold()
+    board.fold(now)
     plan = board.plan
     active = board.active
     phase = plan.stage.value if plan is not None else IDLE if active is None else "active"

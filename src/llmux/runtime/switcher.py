@@ -21,6 +21,7 @@ from llmux.core.board import Switchboard
 from llmux.core.lane import LaneSettings, Phase
 from llmux.core.news import News, PolicyFault
 from llmux.core.ticket import INSIDE, LOST, Ticket
+from llmux.core.times import Spent
 from llmux.core.view import (
     Active,
     SwitcherState,
@@ -270,6 +271,11 @@ class ModelSwitcher:
         """Return the world as policies see it."""
         return snapshot(self.board, self._now())
 
+    def spent(self) -> Spent:
+        """Return what the time since the start was spent on, exact at this moment."""
+        self.board.fold(self._now())
+        return self.board.times.spent()
+
     def model_status(self, model: str) -> str:
         """Return `loaded`, `loading`, `sleeping` (it was awake before) or `unloaded`."""
         lane = self.board.lanes[model]
@@ -508,6 +514,7 @@ class ModelSwitcher:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._now = self._loop.time  # type: ignore[method-assign]
+            self.board.times.begin(self._loop.time())
         return self._loop
 
     def _now(self) -> float:

@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from llmux import __version__
 from llmux.core import news as told
+from llmux.core.times import Spent
 
 K = TypeVar("K", bound=Hashable)
 
@@ -115,12 +116,16 @@ def _nothing() -> Mapping[str, int]:
     return {}
 
 
+def _no_time() -> Spent:
+    return Spent(0.0, 0.0, 0.0, {}, {})
+
+
 class Metrics(Collector):
     """A listener of news that can be scraped.
 
     The gauges and counters of all `models` are there from the start, at zero; a histogram comes
     with its first value. `queue_depths` and `in_flight` are asked at
-    each scrape; both give numbers by model.
+    each scrape; both give numbers by model. So is `spent`, which says where the time went.
     """
 
     def __init__(
@@ -129,11 +134,13 @@ class Metrics(Collector):
         *,
         queue_depths: Callable[[], Mapping[str, int]] = _nothing,
         in_flight: Callable[[], Mapping[str, int]] = _nothing,
+        spent: Callable[[], Spent] = _no_time,
         version: str = __version__,
     ) -> None:
         self._models = sorted(set(models))
         self._queue_depths = queue_depths
         self._in_flight = in_flight
+        self._spent = spent
         self._version = version
         self._meters = {model: Meter() for model in self._models}
         self._unknown = Meter()
@@ -204,6 +211,7 @@ class Metrics(Collector):
         yield from self._about_switches()
         yield from self._about_requests()
         yield from self._about_hooks()
+        yield from self._about_time()
         yield from self._about_health()
         build = GaugeMetricFamily(
             "llmux_build_info",
@@ -297,6 +305,25 @@ class Metrics(Collector):
         for (model, hook), count in self._hook_failures.items():
             failures.add_metric([_text(model), hook], count)
         yield failures
+
+    def _about_time(self) -> Iterator[Metric]:
+        spent = self._spent()
+        whole = CounterMetricFamily(
+            "llmux_time_seconds",
+            "Time since the start by what it was spent on; the states add up to all of it",
+            labels=["state"],
+        )
+        for state in ("serving", "switching", "idle"):
+            whole.add_metric([state], getattr(spent, state))
+        yield whole
+        for name, text, seconds in (
+            ("serving", "Time with requests of a model in flight", spent.serving_by_model),
+            ("switching", "Time with a hook of a model running", spent.switching_by_model),
+        ):
+            counter = CounterMetricFamily(f"llmux_model_{name}_seconds", text, labels=["model"])
+            for model in self._models:
+                counter.add_metric([_text(model)], seconds.get(model, 0.0))
+            yield counter
 
     def _about_health(self) -> Iterator[Metric]:
         deaths = CounterMetricFamily(
