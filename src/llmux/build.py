@@ -202,6 +202,7 @@ def _lanes(config: Config, policy: SwitchPolicy) -> dict[str, LaneSettings]:
             max_in_flight=one.max_in_flight,
             breaker_min=config.health.breaker_min_secs,
             breaker_max=config.health.breaker_max_secs,
+            priority=one.priority,
         )
     return lanes
 

@@ -267,6 +267,7 @@ def story(dice: Dice, names: Sequence[str], facts_at_most: int) -> World:
     lanes = [lane(dice, name) for name in names]
     most = dice.one([None, 20])
     world = World(*lanes, survey=dice.one([False, False, True]), max_buffered=most)
+    world.weights = (1.0, 1.0, 4.0, 1.0, 0.25)
     for _ in range(dice.one(range(1, facts_at_most))):
         happen(dice, world, dice.one(facts(world)))
     return world

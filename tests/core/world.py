@@ -13,7 +13,7 @@ from llmux.core import effects as fx
 from llmux.core import events as ev
 from llmux.core import news as n
 from llmux.core.board import Switchboard
-from llmux.core.lane import Lane, LaneSettings, Phase, Wish
+from llmux.core.lane import Lane, LaneSettings, Phase, Wish, ranked
 from llmux.core.plan import Stage
 from llmux.core.ticket import GONE, INSIDE, LOST, WAITING, Ticket
 from llmux.errors import LlmuxError
@@ -58,15 +58,19 @@ class World:
         self.closed = False
         self.started: tuple[str, str] | None = None
         self.numbers = 0
+        self.weights: tuple[float, ...] = (1.0,)
+        """What requests count, one after the other, over and over."""
         self.log: list[str] = []
         self.news: list[n.News] = []
 
     # ---- facts ---------------------------------------------------------------------------
 
-    def arrive(self, model: str, size: int = 0) -> Ticket:
+    def arrive(self, model: str, size: int = 0, weight: float | None = None) -> Ticket:
         """Bring a request as the driver does: `enter` first, then a place in the queue."""
         ticket = self._ticket(model)
         ticket.size = size
+        if weight is not None:
+            ticket.weight = weight
         if self.board.enter(ticket, self.now):
             self._admitted(ticket)
             if self.board.dirty:
@@ -95,6 +99,7 @@ class World:
 
     def _ticket(self, model: str) -> Ticket:
         ticket = Ticket(self.board.lane(model), self.now)
+        ticket.weight *= self.weights[self.numbers % len(self.weights)]
         self.numbers += 1
         self.labels[ticket] = f"{model}{self.numbers}"
         return ticket
@@ -237,7 +242,8 @@ class World:
             case fx.Admit(ticket):
                 model = self.waiting.pop(ticket)
                 older = [one for one, wanted in self.waiting.items() if wanted == model]
-                assert all(one.arrived >= ticket.arrived for one in older), "I9: not in order"
+                older = [one for one in older if one.arrived < ticket.arrived]
+                assert all(one.weight < ticket.weight for one in older), "I9: not in order"
                 self._admitted(ticket)
                 self.log.append(f"admit {self.labels[ticket]}")
             case fx.Reject(ticket, error):
@@ -347,6 +353,12 @@ class World:
             assert all(ticket.stage == LOST for ticket in lane.lost)
             assert all(ticket.stage == WAITING for ticket in waiting)
             assert abs(lane.waiting_sum - sum(one.arrived for one in waiting)) < 1e-6
+            assert abs(lane.weight_sum - sum(one.weight for one in waiting)) < 1e-6
+            heavy = sum(one.weight * one.arrived for one in waiting)
+            assert abs(lane.weighted_sum - heavy) < 1e-6
+            assert lane.ranks == ranked(waiting)
+            ranks = [ticket for rank in lane.ranks.values() for ticket in rank]
+            assert sorted(ranks, key=waiting.index) == waiting, "somebody is in no rank"
             self._check_bounds(lane)
         assert all(ticket.stage == GONE for ticket in self.ended), "I4: it has ended"
         assert board.waiting_total == len(self.waiting)

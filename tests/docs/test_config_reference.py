@@ -18,7 +18,13 @@ HEADINGS: dict[str, type[Any]] = {
     "`models.<name>`": ModelConfig,
     **{f"`{name}`": section for name, section in SECTIONS.items()},
 }
-UNITS = {"seconds": "seconds", "port": "port", "bool": "true or false", "text": "shell text"}
+UNITS = {
+    "seconds": "seconds",
+    "number": "number above 0",
+    "port": "port",
+    "bool": "true or false",
+    "text": "shell text",
+}
 
 
 def written_default(default: object) -> str:

@@ -59,6 +59,23 @@ def test_max_in_flight_lets_requests_in_one_by_one_in_their_order(build: Build) 
     assert got == ["a got a1", "a got a2", "a got a3", "a got a4"]
 
 
+def test_a_heavier_request_gets_the_free_place_first(build: Build) -> None:
+    """Priority x age decides; the one who waited a little longer with half of it comes last."""
+    house = build("a", "b")
+    house.models["a"] |= {"max_in_flight": 1, "priority": 2}
+    house.start()
+    first = house.hold("a", "a1")
+    light = house.queue("a", "light", headers={"x-llmux-priority": "0.01"})
+    heavy = house.queue("a", "heavy", headers={"x-llmux-priority": "100"})
+    house.release("a1")
+    assert [one.result(30).status for one in (first, heavy, light)] == [200] * 3
+    got = [line for line in house.seen() if line.startswith("a got ")]
+    assert got == ["a got a1", "a got heavy", "a got light"]
+    refused = house.ask("a", headers={"x-llmux-priority": "urgent"})
+    assert refused.status == 400
+    assert "not 'urgent'" in refused.error["message"]
+
+
 def test_max_wait_secs_holds_under_a_policy_that_never_switches(build: Build) -> None:
     """Also while the active model is in use all the time."""
     house = build("a", "b")

@@ -95,6 +95,14 @@ class ModelConfig:
         "How many requests the backend gets at the same time; more wait inside llmux, in order.",
         wish=True,
     )
+    priority: float = key(
+        Rule(
+            "number",
+            "What a request for this model counts beside one for another; a request multiplies it "
+            "with its `x-llmux-priority`.",
+        ),
+        1.0,
+    )
     min_active_secs: float | Inherit = secs(
         INHERIT, "How long this model is kept before it may be left.", nullable=False
     )
@@ -274,6 +282,7 @@ class ResolvedModel:
     max_wait: float | None
     max_queue: int | None
     max_in_flight: int | None
+    priority: float
     min_active: float
     drain_before_switch: bool
 
@@ -324,6 +333,7 @@ class Config:
             max_wait=_own(model.max_wait_secs, self.policy.max_wait_secs),
             max_queue=_own(model.max_queue, self.bounds.max_queue),
             max_in_flight=model.max_in_flight,
+            priority=model.priority,
             min_active=_own(model.min_active_secs, self.policy.min_active_secs),
             drain_before_switch=_own(model.drain_before_switch, self.policy.drain_before_switch),
         )

@@ -265,6 +265,16 @@ def _seconds(scalar: Scalar, rule: Rule) -> float:
     return seconds
 
 
+def _number(scalar: Scalar, rule: Rule) -> float:
+    try:
+        number = scalars.seconds(scalar)
+    except ValueError:
+        number = 0.0
+    if not number:
+        raise ValueError(f"must be {_WANTED[rule.kind]}")
+    return number
+
+
 def _state(scalar: Scalar, rule: Rule) -> str:
     if scalar.literal and scalar.value.lower() in _STATE_WORDS:
         raise ValueError(f"must be {_WANTED[rule.kind]}")
@@ -303,6 +313,7 @@ _READERS: Final[Mapping[str, Any]] = {
     "port": _port,
     "count": _count,
     "seconds": _seconds,
+    "number": _number,
     "bool": lambda scalar, rule: scalars.boolean(scalar),
     "text": _text,
     "name": _name,
@@ -314,6 +325,7 @@ _WANTED: Final[Mapping[str, str]] = {
     "port": "a whole number from 1 to 65535",
     "count": "a whole number",
     "seconds": "a number of seconds",
+    "number": "a number above 0",
     "bool": "true or false",
     "text": "a text",
     "name": "a text",
@@ -327,7 +339,7 @@ def _hint(node: Node, rule: Rule) -> str:
     if isinstance(node, Scalar):
         if rule.kind == "choice" and (guess := closest(node.value, rule.choices)):
             return f"did you mean `{guess}`?"
-        if rule.kind in ("port", "count", "seconds", "bool") and not node.literal:
+        if rule.kind in ("port", "count", "seconds", "number", "bool") and not node.literal:
             return "write it without quotes"
         if rule.kind == "bool" and (word := _YES_NO.get(node.value.lower())):
             return f"did you mean `{word}`?"

@@ -33,6 +33,7 @@ class Rule:
         "port",
         "count",
         "seconds",
+        "number",
         "bool",
         "text",
         "name",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from llmux.core.lane import Lane, Phase, Wish
+from llmux.core.lane import Lane, Phase, Wish, ranked
 from llmux.core.plan import Plan, Stage
 from llmux.core.ticket import Ticket
 
@@ -26,6 +26,8 @@ class LaneForm(NamedTuple):
     phase: Phase
     waiting: tuple[int, ...]
     """Ranks of arrival among all who wait on the board."""
+    weights: tuple[float, ...]
+    """What each of them counts. Where they differ, time also decides who goes first."""
     inside: int
     lost: int
     sizes: tuple[int, ...]
@@ -77,6 +79,7 @@ def canonical(board: Switchboard) -> BoardForm:
             LaneForm(
                 lane.phase,
                 tuple(rank[ticket.arrived] for ticket in lane.waiting),
+                tuple(ticket.weight for ticket in lane.waiting),
                 len(lane.inside),
                 len(lane.lost),
                 _sizes(board, lane),
@@ -154,6 +157,7 @@ def _copied_lane(old: Lane, renamed: dict[Ticket, Ticket]) -> Lane:
     new.inside = {_copied_ticket(ticket, renamed): None for ticket in old.inside}
     new.waiting = {_copied_ticket(ticket, renamed): None for ticket in old.waiting}
     new.lost = {_copied_ticket(ticket, renamed) for ticket in old.lost}
+    new.ranks = ranked(new.waiting)
     new.arrival_log = list(old.arrival_log)
     new.arrival_sums = list(old.arrival_sums)
     return new

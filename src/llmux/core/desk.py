@@ -224,10 +224,9 @@ class Desk:
             self._effects.append(fx.Admit(ticket))
             return
         ticket.stage = WAITING
-        lane.waiting[ticket] = None
+        lane.queue(ticket)
         if lane.settings.max_wait is not None and len(lane.waiting) == 1:
             self._watch_oldest(lane, now)
-        lane.waiting_sum += ticket.arrived
         self.waiting_total += 1
         self.buffered += ticket.size
         self.dirty = True
@@ -253,25 +252,22 @@ class Desk:
         ticket.admitted = None
         self._queue(ticket, now, again=True)
         if ticket.stage == WAITING and len(lane.waiting) > 1:
-            ordered = sorted(lane.waiting, key=lambda one: one.arrived)
-            lane.waiting = dict.fromkeys(ordered)
+            lane.sort()
             self.stale.add(lane)
 
     def _unqueue(self, ticket: Ticket) -> None:
         """Take a ticket out of its queue; what it becomes is the caller's to say."""
         lane = ticket.lane
         first = lane.oldest is ticket
-        del lane.waiting[ticket]
+        lane.unqueue(ticket)
         if first and lane.settings.max_wait is not None:
             self._effects.append(fx.CancelAlarm(("overdue", lane.name)))
             self.stale.add(lane)
-        lane.waiting_sum -= ticket.arrived
         self.waiting_total -= 1
         self.buffered -= ticket.size
         if lane.settings.request_timeout is not None:
             self._effects.append(fx.CancelAlarm(("deadline", ticket)))
         if not lane.waiting:
-            lane.waiting_sum = 0.0
             lane.reason = None
             self._forget_wish(lane)
 
@@ -292,11 +288,21 @@ class Desk:
 
     def _admit_waiting(self, lane: Lane, now: float, source: str | None) -> None:
         """Admit those who wait for an awake model, in order, as far as it has room."""
-        while lane.waiting and lane.has_place:
-            self._admit_oldest(lane, now, source)
+        while lane.has_place and (ticket := self._next(lane, now)):
+            self._admit(ticket, now, source)
 
-    def _admit_oldest(self, lane: Lane, now: float, source: str | None) -> None:
-        ticket = next(iter(lane.waiting))
+    def _next(self, lane: Lane, now: float) -> Ticket | None:
+        """Return who is admitted next: the largest weight x age.
+
+        While the model is overdue its oldest request goes first, whatever the others weigh: that
+        is the promise of `max_wait`. Where all are admitted at once the order does not matter.
+        """
+        if lane.limit is None or lane.overdue:
+            return lane.oldest
+        return lane.foremost(now)
+
+    def _admit(self, ticket: Ticket, now: float, source: str | None) -> None:
+        lane = ticket.lane
         self._unqueue(ticket)
         lane.put_inside(ticket, now)
         ticket.switched_from = source

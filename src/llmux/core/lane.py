@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from math import exp
@@ -54,6 +55,7 @@ class LaneSettings:
     breaker_min: float = 2.0
     breaker_max: float = 60.0
     priority: float = 1.0
+    """What each of its requests counts, before what the request itself says."""
 
 
 class Lane:
@@ -80,6 +82,7 @@ class Lane:
         "overdue",
         "phase",
         "proven",
+        "ranks",
         "rate_windows",
         "reason",
         "rest_until",
@@ -92,6 +95,8 @@ class Lane:
         "sums_at",
         "waiting",
         "waiting_sum",
+        "weight_sum",
+        "weighted_sum",
         "wish",
     )
 
@@ -103,6 +108,8 @@ class Lane:
         self.waiting: dict[Ticket, None] = {}
         self.lost: set[Ticket] = set()
         """Whoever was inside when the model fell asleep or died, and has not left yet."""
+        self.ranks: dict[float, dict[Ticket, None]] = {}
+        """Those who wait, by weight; in each rank the one who came first stands first."""
         self.wish = Wish.NONE
         self.reason: str | None = None
         self.asked = 0
@@ -126,6 +133,10 @@ class Lane:
         self.rest_until: float | None = None
         self.last_arrival: float | None = None
         self.waiting_sum = 0.0
+        """Sum of the arrivals of those who wait; the next two are the sum of their weights, and
+        of their arrivals, each times its weight."""
+        self.weight_sum = 0.0
+        self.weighted_sum = 0.0
         self.rate_windows = rate_windows
         self.arrival_log: list[tuple[float, float]] = []
         self.arrival_sums = [0.0] * len(rate_windows)
@@ -142,6 +153,48 @@ class Lane:
     def has_place(self) -> bool:
         """Whether `max_in_flight` leaves a place for one more inside."""
         return self.limit is None or len(self.inside) < self.limit
+
+    def queue(self, ticket: Ticket) -> None:
+        """Let a ticket wait behind those who came before it; its weight is fixed from now on."""
+        self.waiting[ticket] = None
+        self.ranks.setdefault(ticket.weight, {})[ticket] = None
+        self.waiting_sum += ticket.arrived
+        self.weight_sum += ticket.weight
+        self.weighted_sum += ticket.weight * ticket.arrived
+
+    def unqueue(self, ticket: Ticket) -> None:
+        """Take a ticket out of those who wait."""
+        del self.waiting[ticket]
+        rank = self.ranks[ticket.weight]
+        del rank[ticket]
+        if not rank:
+            del self.ranks[ticket.weight]
+        if not self.waiting:
+            self.waiting_sum = self.weight_sum = self.weighted_sum = 0.0
+            return
+        self.waiting_sum -= ticket.arrived
+        self.weight_sum -= ticket.weight
+        self.weighted_sum -= ticket.weight * ticket.arrived
+
+    def sort(self) -> None:
+        """Bring those who wait into the order of their arrivals again."""
+        self.waiting = dict.fromkeys(sorted(self.waiting, key=lambda one: one.arrived))
+        self.ranks = ranked(self.waiting)
+
+    def foremost(self, now: float) -> Ticket | None:
+        """Return who has the largest weight x age: within a weight, whoever came first.
+
+        A light request's product grows as it waits, so that low never means never.
+        """
+        if len(self.ranks) < 2:
+            return self.oldest
+        heads = (next(iter(rank)) for rank in self.ranks.values())
+        return max(heads, key=lambda one: (one.weight * (now - one.arrived), one.weight))
+
+    def pull(self, now: float) -> tuple[float, float]:
+        """Return the largest weight x age of those who wait, and that request's weight."""
+        first = self.foremost(now)
+        return (0.0, 0.0) if first is None else (first.weight * (now - first.arrived), first.weight)
 
     def put_inside(self, ticket: Ticket, now: float) -> None:
         """Count a ticket in flight from now on."""
@@ -172,3 +225,11 @@ class Lane:
             f"<Lane {self.name} {self.phase.value} | "
             f"{len(self.waiting)} waiting | {len(self.inside)} inside>"
         )
+
+
+def ranked(waiting: Iterable[Ticket]) -> dict[float, dict[Ticket, None]]:
+    """Sort tickets by weight and keep their order within each."""
+    ranks: dict[float, dict[Ticket, None]] = {}
+    for ticket in waiting:
+        ranks.setdefault(ticket.weight, {})[ticket] = None
+    return ranks

@@ -89,12 +89,15 @@ class Switching(Health):
         before = self.waiting_total
         late = self._late() if self.held else None
         for lane in self.awake:
-            while lane.has_place and lane.waiting and (late is None or self._owes(lane, late)):
-                self._admit_oldest(lane, now, None)
+            if late is None:
+                self._admit_waiting(lane, now, None)
+                continue
+            while lane.has_place and self._owes(lane, late) and (owed := lane.oldest):
+                self._admit(owed, now, None)
         return self.waiting_total < before
 
-    def _choose(self) -> Lane | None:
-        """Return where to go: who is overdue, an order, else the oldest waiter who may go."""
+    def _choose(self, now: float) -> Lane | None:
+        """Return where to go: who is overdue, an order, else the weightiest waiter who may go."""
         late = self._late()
         if late is not None:
             return late
@@ -103,16 +106,16 @@ class Switching(Health):
                 return lane
         if self.asking:
             return None
-        for lane in self.askable():
-            if lane.wish is Wish.NOW or lane.wish is Wish.MATURED:
-                return lane
+        wished = [lane for lane in self.askable() if lane.wish in (Wish.NOW, Wish.MATURED)]
+        if wished:
+            return _weightiest(wished, now)
         back = self.restore
         if back is None or self.awake or back.phase is not Phase.ASLEEP or back.resting:
             return None
         return None if self.askable() else back
 
     def _begin(self, now: float) -> bool:
-        target = None if self.closed or self.surveying else self._choose()
+        target = None if self.closed or self.surveying else self._choose(now)
         if target is None:
             return False
         awake = [lane.name for lane in (*self.quarantined, *self.awake)]
@@ -211,7 +214,7 @@ class Switching(Health):
             return
         if self.closed or not self._wanted(plan.target):
             self.news.append(n.SwitchAbandoned(plan.source_name, plan.target.name))
-            other = None if self.closed else self._next_best()
+            other = None if self.closed else self._next_best(now)
             if other is None:
                 self.plan = None
                 self.dirty = True
@@ -224,7 +227,7 @@ class Switching(Health):
         reason = plan.target.reason or ("requested" if plan.target.waiting else "ordered")
         self._run(plan, "wake", plan.target, reason, now)
 
-    def _next_best(self) -> Lane | None:
+    def _next_best(self, now: float) -> Lane | None:
         """Return who is woken when the target lost its reason: in the order of `_choose`."""
         late = self._late()
         if late is not None:
@@ -233,7 +236,7 @@ class Switching(Health):
             if lane.phase is Phase.ASLEEP and not lane.resting:
                 return lane
         waiting = self.askable()
-        return waiting[0] if waiting else None
+        return _weightiest(waiting, now) if waiting else None
 
     def _run(self, plan: Plan, hook: str, lane: Lane, reason: str, now: float) -> None:
         self.fold(now)
@@ -365,6 +368,14 @@ class Switching(Health):
         self.news.append(n.ModelAsleep(lane.name))
         self._trip(lane, now)
         self._reject_waiting(lane, self.refusal(lane, now))
+
+
+def _weightiest(lanes: list[Lane], now: float) -> Lane:
+    """Return the model with the largest weight x age; of equals the one whose oldest came first.
+
+    Where nobody has said a priority that is the one with the oldest request.
+    """
+    return lanes[0] if len(lanes) == 1 else max(lanes, key=lambda lane: lane.pull(now))
 
 
 def _due(lane: Lane) -> float:

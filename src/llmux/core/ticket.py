@@ -35,7 +35,8 @@ class Ticket:
     `arrived` and `admitted` are on the driver's clock, in seconds; `size` is what the request
     holds in memory while it waits, in bytes. Once it waits, exactly one of `on_admitted` and
     `on_rejected` is called, unless it leaves first; `on_cut` is called when a drain reached its
-    bound and the board has already counted the request out.
+    bound and the board has already counted the request out. `weight` is its model's priority; an
+    owner that knows more sets it before `enter` (`core.priority.weight`).
     """
 
     __slots__ = (
@@ -56,7 +57,7 @@ class Ticket:
         self.stage: int = NEW
         self.arrived = arrived
         self.admitted: float | None = None
-        self.weight = 1.0
+        self.weight = lane.settings.priority
         self.size = 0
         self.switched_from: str | None = None
         self.on_admitted: Callable[[], None] = _ignore

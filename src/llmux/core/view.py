@@ -66,16 +66,15 @@ def _view(board: Switchboard, lane: Lane, now: float) -> ModelView:
     lane.fold_arrivals(now)
     waiting = len(lane.waiting)
     oldest = lane.oldest
-    sum_wait = waiting * now - lane.waiting_sum
     return ModelView(
         name=lane.name,
         phase=lane.phase.value,
         waiting=waiting,
         oldest_wait=0.0 if oldest is None else now - oldest.arrived,
-        sum_wait=sum_wait,
-        weighted_waiting=float(waiting),
-        weighted_sum_wait=sum_wait,
-        urgency=0.0 if oldest is None else now - oldest.arrived,
+        sum_wait=waiting * now - lane.waiting_sum,
+        weighted_waiting=lane.weight_sum,
+        weighted_sum_wait=lane.weight_sum * now - lane.weighted_sum,
+        urgency=lane.pull(now)[0],
         in_flight=len(lane.inside),
         started=tuple(
             now if ticket.admitted is None else ticket.admitted for ticket in lane.inside

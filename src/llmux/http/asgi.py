@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 
+from llmux.core.priority import weight
 from llmux.errors import BackendUnreachableError, BodyTooLargeError, LlmuxError
 from llmux.http import dialects, wire
 from llmux.http.answer import LENGTH, AnswerReader
@@ -233,6 +234,7 @@ class SwitchLayer:
         ticket.on_cut = on_cut
         started = False
         try:
+            ticket.weight = weight(ticket.weight, _priority(scope["headers"]))
             await switcher.admission(ticket)
             meter.waited(loop.time() - ticket.arrived)
             answer = await self._ask(scope, model, body, ticket)
@@ -318,7 +320,7 @@ async def _dial(backend: Backend) -> Upstream | OSError:
 
 def _request_head(scope: Scope, backend: Backend, length: int) -> bytes:
     """Write the head for the backend: the client's fields less what belongs to its connection."""
-    dropped = set(wire.HOP_BY_HOP) | {b"host", b"content-length", b"expect"}
+    dropped = set(wire.HOP_BY_HOP) | {b"host", b"content-length", b"expect", b"x-llmux-priority"}
     fields: Iterable[tuple[bytes, bytes]] = scope["headers"]
     for name, value in fields:
         if name.lower() == b"connection":
@@ -330,6 +332,11 @@ def _request_head(scope: Scope, backend: Backend, length: int) -> bytes:
     lines += [b"%b: %b\r\n" % field for field in fields if field[0].lower() not in dropped]
     lines.append(b"content-length: %d\r\nvia: 1.1 llmux\r\n\r\n" % length)
     return b"".join(lines)
+
+
+def _priority(fields: Iterable[tuple[bytes, bytes]]) -> str | None:
+    said = [value for name, value in fields if name.lower() == b"x-llmux-priority"]
+    return b", ".join(said).decode("latin-1") if said else None
 
 
 def _has_body(fields: Iterable[tuple[bytes, bytes]]) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from llmux.core.priority import weight
 from llmux.errors import BackendUnreachableError, BadRequestError, LlmuxError, NotRegisteredError
 from llmux.http import dialects, wire
 from llmux.http.answer import EMPTY, LENGTH, UNTIL_CLOSE, AnswerReader
@@ -116,6 +117,9 @@ class Exchange:
             ticket.on_admitted = self._on_admitted
             ticket.on_rejected = self._on_rejected
             ticket.on_cut = self.cut
+            asked = self._request.priority
+            if asked is not None:
+                ticket.weight = weight(ticket.weight, asked.decode("latin-1"))
             admitted = gate.enter(ticket)
         except LlmuxError as error:
             self._arrived = self._arrived or gateway.loop.time()

@@ -51,6 +51,7 @@ class Request:
         "old",
         "path",
         "plain",
+        "priority",
         "request_id",
         "target",
         "upgrade",
@@ -74,6 +75,8 @@ class Request:
         self.max_forwards: int | None = None
         self.plain = False
         """It asks for nothing but relaying: neither `upgrade` nor `max_forwards` is there."""
+        self.priority: bytes | None = None
+        """What its `x-llmux-priority` says, unread."""
         self.request_id = b""
         self.error: LlmuxError | None = None
 
@@ -253,7 +256,9 @@ class RequestReader:
         else:
             self._fields += (name, b": ", value, b"\r\n")
 
-    def _take_special(self, key: bytes, name: bytes, value: bytes) -> None:
+    def _take_special(  # noqa: PLR0912 -- one branch a field
+        self, key: bytes, name: bytes, value: bytes
+    ) -> None:
         if key == b"host":
             self._hosts += 1
             self._host = value
@@ -274,6 +279,9 @@ class RequestReader:
         elif key == b"upgrade":
             self._request.upgrade = value
             self._saw_upgrade = True
+        elif key == b"x-llmux-priority":
+            said = self._request.priority
+            self._request.priority = value if said is None else said + b", " + value
         elif key == b"max-forwards":
             if value.isdigit() and self._parser.get_method() in (b"OPTIONS", b"TRACE"):
                 self._request.max_forwards = int(value[:9])
@@ -398,6 +406,7 @@ class RequestReader:
             and request.max_forwards is None
             and self._te == 0
             and self._expect is None
+            and request.priority is None
             and not self._saw_upgrade
         )
 
@@ -421,5 +430,6 @@ _SPECIAL: Final = wire.HOP_BY_HOP | {
     b"expect",
     b"host",
     b"max-forwards",
+    b"x-llmux-priority",
     b"x-request-id",
 }

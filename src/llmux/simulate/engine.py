@@ -58,7 +58,7 @@ class Seat(Ticket):
 
     def __init__(self, lane: Lane, job: Job, index: int) -> None:
         super().__init__(lane, job.arrival)
-        self.weight = job.priority
+        self.weight *= job.priority
         self.job = job
         self.index = index
 
