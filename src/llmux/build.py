@@ -12,7 +12,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from llmux.config import Config, HttpProbe, Inherit, ModelConfig, TcpProbe
@@ -93,6 +93,7 @@ def build(config: Config) -> Parts:
         metrics.meter_for,
         metrics.render,
         problems=lambda: readiness.problems(gateway.loop.time()),
+        limits_for=lambda name: _limits_for(config, name),
     )
 
     def flush(news: News) -> None:
@@ -216,6 +217,16 @@ def _limits(config: Config) -> Limits:
     return Limits(**{one.name: getattr(config.bounds, one.name) for one in fields(Limits)})
 
 
+def _limits_for(config: Config, name: str) -> Limits:
+    """Return the limits for one model's backend: its own silences, all else as for everybody."""
+    one = config.for_model(name)
+    return replace(
+        _limits(config),
+        first_byte_timeout_secs=one.first_byte_timeout,
+        stream_idle_timeout_secs=one.stream_idle_timeout,
+    )
+
+
 async def run_gateway(config: Config, *, on_ready: Callable[[str, int], None] | None = None) -> int:
     """Serve until a signal ends it, and return the exit code; OSError if the port is taken.
 
@@ -314,6 +325,7 @@ def build_app(config: Config) -> tuple[App, ModelSwitcher]:
         parts.switcher,
         limits=_limits(config),
         meter_for=parts.metrics.meter_for,
+        limits_for=lambda name: _limits_for(config, name),
     )
 
     def flush(news: News) -> None:

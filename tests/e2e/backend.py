@@ -3,8 +3,8 @@
 It is started by a real wake hook as a real process, so it needs the standard library only. It
 binds, forks and returns, which makes the hook end when connections are taken. In the body of a
 request stand the stage directions: `tag` (a name under which it is noted), `hold` (no answer
-before the file of that name exists), `words` and `pause` (a stream), `die` (before, middle),
-`hang_up`, `status`, `answer_headers`. It refuses to know the gateway.
+before the file of that name exists), `words`, `size` and `pause` (a stream), `die` (before,
+middle), `hang_up`, `status`, `answer_headers`. It refuses to know the gateway.
 
     python backend.py NAME PORT FOLDER [--loud] [--late SECONDS]
 """
@@ -110,7 +110,8 @@ class Backend:
             b"transfer-encoding: chunked\r\n\r\n"
         )
         for number in range(wish.get("words", 3)):
-            delta = {"index": 0, "delta": {"content": f"{self.name}{number} "}}
+            word = f"{self.name}{number} " + "x" * wish.get("size", 0)
+            delta = {"index": 0, "delta": {"content": word}}
             told = {"object": "chat.completion.chunk", "who": self.name, "choices": [delta]}
             self.piece(writer, f"data: {json.dumps(told)}\n\n".encode())
             await writer.drain()

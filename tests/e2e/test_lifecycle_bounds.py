@@ -152,3 +152,33 @@ def test_on_drain_timeout_wait_lets_the_stream_end(build: Build) -> None:
     assert first.result(30).who == "b"
     assert not house.events("drain_cut")
     until(lambda: house.inside("b") == 0, "all is done")
+
+
+def test_a_models_own_bounds_end_what_its_backend_leaves_unsaid(build: Build) -> None:
+    """The other model may be as slow as it likes, and a cut answer holds up no switch."""
+    house = build("a", "b")
+    house.models["a"] |= {"first_byte_timeout_secs": 0.3, "stream_idle_timeout_secs": 0.3}
+    house.start()
+    silent = house.ask("a", hold="never")
+    assert (silent.status, silent.error["code"]) == (504, "backend_timeout")
+    stream = house.open("a", stream=True, words=1, hold_rest="never")
+    told = stream.read_to_end()
+    assert b"a0 " in told
+    assert b"backend_timeout" in told
+    assert told.endswith(b"0\r\n\r\n")
+    held = house.hold("b", "b1")
+    with pytest.raises(TimeoutError):
+        held.result(1.0)
+    house.release("b1")
+    assert held.result(30).who == "b"
+
+
+def test_a_reader_that_stalls_holds_up_a_switch_no_longer_than_its_bound(build: Build) -> None:
+    house = build("a", "b")
+    house.extra["bounds"] = {"client_stall_timeout_secs": 0.5}
+    house.start()
+    stream = house.open("a", stream=True, words=60, size=1_000_000)
+    stream.read_until(b"HTTP/1.1 200")
+    assert house.ask("b").who == "b"
+    assert b"[DONE]" not in stream.read_to_end()
+    assert not house.events("drain_cut")

@@ -18,7 +18,9 @@ import uvicorn
 
 from llmux.build import build_app
 from llmux.config import load_config
+from llmux.http import Limits
 from llmux.http.asgi import App, Receive, Scope, Send, SwitchLayer
+from llmux.http.asgi_answer import BrokenAnswerError
 from llmux.policy import FifoPolicy
 from llmux.runtime.hooks import HookRunner, HookSpec
 from llmux.runtime.switcher import ModelSwitcher
@@ -148,3 +150,62 @@ async def test_a_client_that_leaves_gives_its_place_back(tmp_path: Path) -> None
     await serving
     assert switcher.queue_depths() == {"a": 0}
     await switcher.stop()
+
+
+async def asked_through_the_layer(said: bytes, limits: Limits) -> list[dict[str, Any]]:
+    """Ask a backend that says so much and no more, and give what the server got to send."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(body)
+        writer.write(said)
+        await reader.read(-1)
+        writer.close()
+
+    backend = await asyncio.start_server(talk, "127.0.0.1", 0)
+    port = backend.sockets[0].getsockname()[1]
+    switcher = ModelSwitcher(HookRunner([HookSpec("a", port, "true", "true")]), FifoPolicy())
+    body = b'{"model": "a"}'
+    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        for message in messages:
+            return message
+        await asyncio.Event().wait()
+        raise AssertionError("nobody leaves")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def other(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("the request names a model")
+
+    layer = SwitchLayer(other, switcher, limits_for=lambda _: limits)
+    fields = [(b"content-length", b"%d" % len(body))]
+    path = "/v1/chat/completions"
+    scope: Scope = {"type": "http", "method": "POST", "path": path, "headers": fields}
+    try:
+        await layer(scope, receive, send)
+    finally:
+        assert switcher.in_flight_count("a") == 0
+        await layer.close()
+        await switcher.stop()
+        backend.close()
+    return sent
+
+
+async def test_the_layer_bounds_a_silent_backend() -> None:
+    """504 before the first byte, an error event in a stream, a visible break in all else."""
+    limits = Limits(first_byte_timeout_secs=0.2, stream_idle_timeout_secs=0.2)
+    start, body = await asked_through_the_layer(b"", limits)
+    assert start["status"] == 504
+    assert json.loads(body["body"])["error"]["code"] == "backend_timeout"
+
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: "
+    sse = head + b"text/event-stream\r\n\r\na\r\ndata: {}\n\n\r\n"
+    start, first, last = await asked_through_the_layer(sse, limits)
+    assert (start["status"], first["body"]) == (200, b"data: {}\n\n")
+    assert b"backend_timeout" in last["body"]
+
+    with pytest.raises(BrokenAnswerError, match="fell silent"):
+        await asked_through_the_layer(head + b"text/plain\r\n\r\n1\r\nx\r\n", limits)

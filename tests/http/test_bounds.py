@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import fields
 
 from llmux.http import Limits
 from tests.http.stand import Line, Message, chat, ok, post, stand
@@ -47,6 +48,9 @@ async def test_a_head_above_the_bound_is_431_however_it_comes() -> None:
         assert (await client.message()).status == 431
         client = await s.client()
         await client.send(b"GET /", *[b"y" * 200] * 6)
+        assert (await client.message()).status == 431
+        client = await s.client()
+        await client.send(b"GET / HTTP/1.1\r\nX: " + b"y" * 1000)
         assert (await client.message()).status == 431
         assert (await s.ask(post(chat(), "/p", "X: " + "y" * 700))).status == 200
 
@@ -187,7 +191,7 @@ async def test_idle_connections_to_a_backend_are_closed_before_it_would() -> Non
 
 async def test_lifted_bounds_bind_nobody() -> None:
     seen: list[Message] = []
-    none = Limits(None, None, None, None, None, None, None)
+    none = Limits(**dict.fromkeys((one.name for one in fields(Limits)), None))
     async with stand(recorder(seen), limits=none) as s:
         body = chat(fill="x" * 200_000)
         assert (await s.ask(post(body, "/p", "X: " + "y" * 50_000))).status == 204

@@ -87,6 +87,14 @@ class ModelConfig:
     max_wait_secs: float | Inherit | None = secs(
         INHERIT, "How long requests for this model wait before they go first.", wish=True
     )
+    first_byte_timeout_secs: float | Inherit | None = secs(
+        INHERIT,
+        "How long this model's backend may take for an answer's first byte.",
+        wish=True,
+    )
+    stream_idle_timeout_secs: float | Inherit | None = secs(
+        INHERIT, "How long this model's backend may pause within an answer.", wish=True
+    )
     max_queue: int | Inherit | None = count(
         INHERIT, "How many requests may wait for this model; above it 429."
     )
@@ -162,6 +170,17 @@ class BoundsConfig:
     body_timeout_secs: float | None = secs(30.0, "A pause within a client's sending of a body.")
     keepalive_timeout_secs: float | None = secs(
         75.0, "An idle connection of a client; idle ones to backends are kept 4 s."
+    )
+    first_byte_timeout_secs: float | None = secs(
+        None,
+        "A backend's first byte after the request was sent, then 504; reasoning takes minutes.",
+        wish=True,
+    )
+    stream_idle_timeout_secs: float | None = secs(
+        None, "Between two pieces of a backend's answer, then it is cut with an error.", wish=True
+    )
+    client_stall_timeout_secs: float | None = secs(
+        300.0, "A client that takes nothing while its answer waits for it, then both sides are cut."
     )
     shutdown_grace_secs: float = secs(
         30.0, "Time that running answers get after SIGTERM.", nullable=False
@@ -280,6 +299,8 @@ class ResolvedModel:
     drain_timeout: float | None
     request_timeout: float | None
     max_wait: float | None
+    first_byte_timeout: float | None
+    stream_idle_timeout: float | None
     max_queue: int | None
     max_in_flight: int | None
     priority: float
@@ -331,12 +352,22 @@ class Config:
             drain_timeout=_own(model.drain_timeout_secs, self.bounds.drain_timeout_secs),
             request_timeout=_own(model.request_timeout_secs, self.policy.request_timeout_secs),
             max_wait=_own(model.max_wait_secs, self.policy.max_wait_secs),
+            first_byte_timeout=_own(
+                model.first_byte_timeout_secs, self.bounds.first_byte_timeout_secs
+            ),
+            stream_idle_timeout=_own(
+                model.stream_idle_timeout_secs, self.bounds.stream_idle_timeout_secs
+            ),
             max_queue=_own(model.max_queue, self.bounds.max_queue),
             max_in_flight=model.max_in_flight,
             priority=model.priority,
             min_active=_own(model.min_active_secs, self.policy.min_active_secs),
             drain_before_switch=_own(model.drain_before_switch, self.policy.drain_before_switch),
         )
+
+    def _wished(self, name: str) -> bool:
+        """Whether a limit that one may wish for holds for all models."""
+        return any(getattr(one, name, None) is not None for one in (self.policy, self.bounds))
 
     def lifted_bounds(self) -> list[str]:
         """The names of the bounds that are null, in the order of the reference.
@@ -351,7 +382,7 @@ class Config:
             for prefix, section in sections
             for name, rule, _ in rules(type(section))
             if rule.kind in ("seconds", "count") and getattr(section, name) is None
-            if not rule.wish or getattr(self.policy, name, None) is not None
+            if not rule.wish or self._wished(name)
         ]
 
 

@@ -201,11 +201,11 @@ class AnswerReader:
             return None
         return data
 
-    def at_event_boundary(self) -> bool:
-        """Whether a chunk with one more server-sent event may follow what was relayed."""
+    def ends_in(self, *ends: bytes) -> bool:
+        """Whether one more chunk may follow what was relayed, which ends in one of these."""
         if self.framing not in (CHUNKED, UNTIL_CLOSE) or self.chunk_open:
             return False
-        return not self._last or self._last.endswith((b"\n\n\r\n", b"\r\n\r\n\r\n"))
+        return not self._last or self._last.endswith(tuple(end + wire.CRLF for end in ends))
 
     # What llhttp calls.
 

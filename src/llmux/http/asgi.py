@@ -15,7 +15,7 @@ from typing import Any, Final
 from llmux.core.priority import weight
 from llmux.errors import BackendUnreachableError, BodyTooLargeError, LlmuxError
 from llmux.http import dialects, wire
-from llmux.http.answer import LENGTH, AnswerReader
+from llmux.http.asgi_answer import BrokenAnswerError, HeldAnswer
 from llmux.http.backend import Backend
 from llmux.http.gate import Meter
 from llmux.http.limits import Limits
@@ -28,16 +28,9 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Fields = list[tuple[bytes, bytes]]
 
-_MOST_HELD: Final = 262_144
-"""Bytes of an answer that wait for the server before the backend is paused."""
 _RETRY_SECONDS: Final = 0.1
 """Pause between two tries at a backend that still loads."""
-
-
-class BrokenAnswerError(RuntimeError):
-    """The answer broke after its head was sent: the server has to show that by closing."""
 
 
 class _NoMeter:
@@ -50,103 +43,12 @@ class _NoMeter:
         """Ignore it."""
 
 
-class _Answer:
-    """Listens to an upstream and hands its answer to a coroutine, with back-pressure."""
-
-    def __init__(self, head_only: bool) -> None:
-        self.head_only = head_only
-        self.upstream: Upstream | None = None
-        self.broken: str | None = None
-        self.ended = False
-        self.status = 0
-        self.fields: Fields = []
-        self._pieces: deque[bytes] = deque()
-        self._held = 0
-        self._news = asyncio.Event()
-
-    def on_interim(self, answer: AnswerReader) -> None:
-        """Leave interim answers out: ASGI has no place for them."""
-
-    def on_head(self, upstream: Upstream) -> bytes | None:
-        """Keep status and fields; the body follows bare."""
-        answer = upstream.answer
-        self.status = answer.status
-        lines = answer.lines.split(b"\r\n")[1:]
-        self.fields = [
-            (name.strip().lower(), value.strip())
-            for name, _, value in (line.partition(b":") for line in lines if line)
-        ]
-        if answer.framing == LENGTH or (self.head_only and answer.length >= 0):
-            self.fields.append((b"content-length", b"%d" % answer.length))
-        self._news.set()
-        return b""
-
-    def on_switch(self, upstream: Upstream, rest: bytes) -> None:
-        """Refuse an upgrade: nobody asked for one."""
-        del rest
-        upstream.close()
-        self.on_broken(upstream, "it left HTTP without being asked")
-
-    def on_data(self, data: bytes) -> None:
-        """Hold a piece until the server takes it."""
-        if not data:
-            return
-        self._pieces.append(data)
-        self._held += len(data)
-        if self._held > _MOST_HELD and self.upstream is not None:
-            self.upstream.pause()
-        self._news.set()
-
-    def on_end(self) -> None:
-        """Hear that the answer is complete."""
-        self.ended = True
-        self.upstream = None
-        self._news.set()
-
-    def on_broken(self, upstream: Upstream, reason: str) -> None:
-        """Hear that it will never be."""
-        del upstream
-        self.broken = reason
-        self.upstream = None
-        self._news.set()
-
-    def on_writable(self, writable: bool) -> None:
-        """Nothing is sent raw."""
-
-    async def head(self) -> bool:
-        """Wait for the head; False if the answer broke before."""
-        while not self.status and self.broken is None:
-            self._news.clear()
-            await self._news.wait()
-        return bool(self.status)
-
-    async def piece(self) -> bytes | None:
-        """Wait for the next piece of the body; None at its end, BrokenAnswerError if it broke."""
-        while not self._pieces:
-            if self.ended:
-                return None
-            if self.broken is not None:
-                raise BrokenAnswerError(f"the model's backend failed: {self.broken}")
-            self._news.clear()
-            await self._news.wait()
-        piece = self._pieces.popleft()
-        self._held -= len(piece)
-        if self._held <= _MOST_HELD and self.upstream is not None:
-            self.upstream.resume()
-        return piece
-
-    def close(self) -> None:
-        """Cut the connection if the answer is not complete; harmless twice."""
-        if self.upstream is not None:
-            self.upstream.close()
-            self.upstream = None
-
-
 class SwitchLayer:
     """ASGI middleware: relays what names a registered model, hands on everything else.
 
     `limits` bounds the body that is looked into (a longer one that names a model is refused with
-    413) and the waits for the backend. `meter_for` counts requests per model.
+    413) and the waits for the backend, `limits_for` those of one model. `meter_for` counts requests
+    per model.
     """
 
     def __init__(
@@ -156,11 +58,13 @@ class SwitchLayer:
         *,
         limits: Limits | None = None,
         meter_for: Callable[[str], Meter] = lambda _: _NoMeter(),
+        limits_for: Callable[[str], Limits] | None = None,
     ) -> None:
         self.app = app
         self.switcher = switcher
         self.limits = limits or Limits()
         self._meter_for = meter_for
+        self._limits_for = limits_for or (lambda _: self.limits)
         self._backends: dict[str, Backend] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -194,8 +98,8 @@ class SwitchLayer:
         if backend is None:
             loop = asyncio.get_running_loop()
             port = self.switcher.model_port(model) or 0
-            meter = self._meter_for(model)
-            backend = self._backends[model] = Backend(loop, model, port, self.limits, meter)
+            limits, meter = self._limits_for(model), self._meter_for(model)
+            backend = self._backends[model] = Backend(loop, model, port, limits, meter)
         backend.expire(backend.loop.time())
         return backend
 
@@ -222,14 +126,12 @@ class SwitchLayer:
         ticket = switcher.ticket(model)
         ticket.size = len(body)
         cut: list[LlmuxError] = []
-        answer: _Answer | None = None
+        answer: HeldAnswer | None = None
 
         def on_cut(error: LlmuxError) -> None:
             cut.append(error)
-            if answer is not None and answer.broken is None:
-                answer.close()
-                answer.broken = error.message
-                answer._news.set()
+            if answer is not None:
+                answer.cut(error.message)
 
         ticket.on_cut = on_cut
         started = False
@@ -240,34 +142,45 @@ class SwitchLayer:
             answer = await self._ask(scope, model, body, ticket)
             meter.answered(answer.status, loop.time() - ticket.arrived)
             started = True
-            await send(
-                {"type": "http.response.start", "status": answer.status, "headers": answer.fields}
-            )
-            while (piece := await answer.piece()) is not None:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
+            await self._relay(send, answer, self._backend(model).limits)
         except LlmuxError as error:
             if started:
-                raise
+                await _end_stream(send, path, answer, error)
+                return
             meter.answered(error.status, loop.time() - ticket.arrived)
             await send_error(send, path, cut[0] if cut else error)
         except BrokenAnswerError:
-            if not cut or not _is_stream(answer):
+            if not cut:
                 raise
-            frame = dialects.error_frame(path, cut[0])
-            await send({"type": "http.response.body", "body": frame})
+            await _end_stream(send, path, answer, cut[0])
         finally:
             if answer is not None:
                 answer.close()
             switcher.leave(ticket)
 
-    async def _ask(self, scope: Scope, model: str, body: bytes, ticket: Any) -> _Answer:
+    async def _relay(self, send: Send, answer: HeldAnswer, limits: Limits) -> None:
+        """Hand the answer on, within the bounds for a silent backend and a client that stalls."""
+
+        async def give(message: Message) -> None:
+            try:
+                async with asyncio.timeout(limits.client_stall_timeout_secs):
+                    await send(message)
+            except TimeoutError:
+                raise BrokenAnswerError("the client takes nothing of its answer") from None
+
+        start = {"type": "http.response.start", "status": answer.status, "headers": answer.fields}
+        await give(start)
+        while (piece := await answer.piece(limits.stream_idle_timeout_secs)) is not None:
+            await give({"type": "http.response.body", "body": piece, "more_body": True})
+        await give({"type": "http.response.body", "body": b""})
+
+    async def _ask(self, scope: Scope, model: str, body: bytes, ticket: Any) -> HeldAnswer:
         """Ask the backend until it gives a head: again while it loads, once after its death."""
         switcher, backend = self.switcher, self._backend(model)
         head = _request_head(scope, backend, len(body))
         rescued = retried = False
         while True:
-            answer = _Answer(scope["method"] == "HEAD")
+            answer = HeldAnswer(scope["method"] == "HEAD")
             upstream = backend.take()
             reused = upstream is not None
             made: Upstream | OSError = upstream or await _dial(backend)
@@ -275,7 +188,7 @@ class SwitchLayer:
                 answer.upstream = made
                 made.send(answer, head, body)
                 try:
-                    got = await answer.head()
+                    got = await answer.head(backend.limits.first_byte_timeout_secs)
                 except BaseException:
                     answer.close()
                     raise
@@ -353,11 +266,15 @@ def _is_json(fields: Iterable[tuple[bytes, bytes]]) -> bool:
     )
 
 
-def _is_stream(answer: _Answer | None) -> bool:
-    return answer is not None and any(
-        name == b"content-type" and value.lower().startswith(b"text/event-stream")
-        for name, value in answer.fields
-    )
+async def _end_stream(
+    send: Send, path: bytes, answer: HeldAnswer | None, error: LlmuxError
+) -> None:
+    """Say in a stream why it ends here; an answer of another kind has to break visibly."""
+    kind = b"" if answer is None else answer.content_type
+    if not dialects.ends_of_pieces(kind):
+        raise BrokenAnswerError(error.message)
+    frame = dialects.error_frame(path, kind, error)
+    await send({"type": "http.response.body", "body": frame})
 
 
 async def _read(receive: Receive, most: int | None) -> tuple[bytes, bool, list[Message]]:

@@ -8,6 +8,7 @@ it asks an error for its status, its code and its sentence.
 from __future__ import annotations
 
 import math
+import re
 from typing import Final
 
 import msgspec
@@ -25,12 +26,21 @@ _ANTHROPIC_TYPES: Final = {
     503: "overloaded_error",
     504: "timeout_error",
 }
+MESSAGES: Final = b"/v1/messages"
+"""Where Anthropic's clients ask."""
+_PIECES: Final = {
+    b"text/event-stream": (b"\n\n", b"\r\n\r\n"),
+    b"application/x-ndjson": (b"\n",),
+    b"application/ndjson": (b"\n",),
+    b"application/jsonl": (b"\n",),
+}
+_ANY_ID: Final = re.compile(rb"^(x-)?request-id:[ \t]*([^\r]*)", re.IGNORECASE | re.MULTILINE)
 _LONGEST_RETRY_AFTER: Final = 60.0
 """openai-python ignores a longer `Retry-After` altogether."""
 
 
 def _is_anthropic(path: bytes) -> bool:
-    return path == b"/v1/messages" or path.startswith(b"/v1/messages/")
+    return path == MESSAGES or path.startswith(b"/v1/messages/")
 
 
 def _anthropic(error: LlmuxError) -> bytes:
@@ -60,11 +70,27 @@ def error_body(path: bytes, error: LlmuxError) -> bytes:
     return _openai(error)
 
 
-def error_frame(path: bytes, error: LlmuxError) -> bytes:
-    """Write the error as the last event of a stream of server-sent events."""
+def ends_of_pieces(content_type: bytes) -> tuple[bytes, ...]:
+    """Say in what a whole piece of such a stream ends; nothing for what is not a stream."""
+    return _PIECES.get(content_type.partition(b";")[0].strip().lower(), ())
+
+
+def error_frame(path: bytes, content_type: bytes, error: LlmuxError) -> bytes:
+    """Write the error as the last piece of a stream: a server-sent event, or a line of JSON."""
+    if ends_of_pieces(content_type) == (b"\n",):
+        return error_body(path, error) + b"\n"
     if _is_anthropic(path):
         return b"event: error\ndata: " + _anthropic(error) + b"\n\n"
     return b"data: " + _openai(error) + b"\n\n"
+
+
+def request_id_line(lines: bytes, ours: bytes) -> bytes:
+    """Write the field in which Anthropic's clients look for the id, unless the backend has.
+
+    `lines` are the backend's fields; its own id goes before ours.
+    """
+    found = {name.lower(): value for name, value in _ANY_ID.findall(lines)}
+    return b"" if b"" in found else b"request-id: %b\r\n" % found.get(b"x-", ours)
 
 
 def error_fields(error: LlmuxError) -> bytes:

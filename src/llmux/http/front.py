@@ -19,11 +19,11 @@ from llmux.errors import (
     RequestTimeoutError,
 )
 from llmux.http import dialects, wire
-from llmux.http.relay import Exchange
 from llmux.http.request import Request, RequestReader
 from llmux.http.routes import JSON, Answer
 
 if TYPE_CHECKING:
+    from llmux.http.relay import Exchange
     from llmux.http.server import Gateway
 
 _LINGER_SECONDS: Final = 2.0
@@ -46,8 +46,10 @@ class Front(asyncio.Protocol):
         "_pumping",
         "_reader",
         "_since",
+        "_stalled_at",
         "_transport",
         "_tunnel",
+        "_unsent",
         "exchange",
         "gateway",
         "paused",
@@ -69,6 +71,9 @@ class Front(asyncio.Protocol):
         """`_since` counts from the begin of a head, or from a piece of a body."""
         self._closing_at: float | None = None
         self._since: float | None = None
+        self._stalled_at: float | None = None
+        """Since when the client has taken nothing of what waits for it."""
+        self._unsent = 0
 
     # What asyncio calls.
 
@@ -130,6 +135,7 @@ class Front(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on."""
         self.paused = False
+        self._stalled_at = None
         if self.exchange is not None:
             self.exchange.on_client_writable(True)
         else:
@@ -176,7 +182,7 @@ class Front(asyncio.Protocol):
         elif request.max_forwards == 0:
             self._answer_last_hop(request)
         else:
-            exchange = self.exchange = Exchange(self, request)
+            exchange = self.exchange = self.gateway.exchange(self, request)
             exchange.start()
 
     def _answer_last_hop(self, request: Request) -> None:
@@ -217,6 +223,8 @@ class Front(asyncio.Protocol):
         fields = dialects.error_fields(error)
         if error.status == 405:
             fields += b"allow: GET, HEAD, OPTIONS\r\n"
+        if request.path.startswith(dialects.MESSAGES):
+            fields += dialects.request_id_line(b"", request.request_id)
         body = dialects.error_body(request.path, error)
         self._write_answer(request, Answer(error.status, body, JSON, fields), keep_alive)
 
@@ -316,8 +324,12 @@ class Front(asyncio.Protocol):
         """Look whether this connection has overstepped a bound."""
         limits = self.gateway.limits
         if self._closing_at is not None:
-            if now - self._closing_at > _FLUSH_SECONDS:
+            if self._stalls(now) > _FLUSH_SECONDS and now - self._closing_at > _FLUSH_SECONDS:
                 self._transport.abort()
+        elif self.paused:
+            most = limits.client_stall_timeout_secs
+            if self._stalls(now) > (most or 0.0) and most is not None:
+                self._give_up()
         elif self.exchange is not None:
             return
         elif self._since is None:
@@ -334,6 +346,21 @@ class Front(asyncio.Protocol):
             and now - self._since > limits.keepalive_timeout_secs
         ):
             self._close()
+
+    def _stalls(self, now: float) -> float:
+        """Say for how long the client has taken nothing, as far as the sweeps have seen."""
+        unsent = self._transport.get_write_buffer_size()
+        if self._stalled_at is None or unsent != self._unsent:
+            self._stalled_at = now
+            self._unsent = unsent
+        return now - self._stalled_at
+
+    def _give_up(self) -> None:
+        """Cut a client that takes nothing, and its backend, so that nobody waits for them."""
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.abandon()
+        self._transport.abort()
 
     def _overdue(self, now: float, bound: float | None, what: str) -> None:
         if bound is not None and self._since is not None and now - self._since > bound:

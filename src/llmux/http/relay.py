@@ -65,7 +65,6 @@ class Exchange:
         "_retry",
         "_retry_after",
         "_started",
-        "_stream",
         "_ticket",
         "_tunnel",
         "_upstream",
@@ -90,7 +89,6 @@ class Exchange:
         self._retried = False
         self._rescued = False
         self._started = False
-        self._stream = False
         self._tunnel = False
         self._over = False
         self._arrived = 0.0
@@ -240,6 +238,11 @@ class Exchange:
         """Write the head for the client: our version, our connection, the backend's fields."""
         request = self._request
         gateway = self._front.gateway
+        ours = b""
+        if not answer.has_id:
+            ours = b"x-request-id: %b\r\n" % request.request_id
+        if request.path == dialects.MESSAGES:
+            ours += dialects.request_id_line(answer.lines, request.request_id)
         if answer.framing == LENGTH:
             framing = b"content-length: %d\r\n" % answer.length
         else:
@@ -255,7 +258,7 @@ class Exchange:
             answer.lines,
             framing,
             b"" if answer.has_date else b"date: %b\r\n" % gateway.date(),
-            b"" if answer.has_id else b"x-request-id: %b\r\n" % request.request_id,
+            ours,
             connection,
         )
 
@@ -265,7 +268,6 @@ class Exchange:
             if answer.length >= 0 and answer.status != 204:
                 return b"content-length: %d\r\n" % answer.length
             return b""
-        self._stream = answer.content_type[:17].lower() == b"text/event-stream"
         if self._request.old:
             self.keep_alive = False
             return b""
@@ -378,13 +380,11 @@ class Exchange:
         upstream = self._upstream
         if not self._started:
             self._fail(error)
-        elif (
-            self._stream
-            and not self._request.old
-            and upstream is not None
-            and upstream.answer.at_event_boundary()
-        ):
-            frame = dialects.error_frame(self._request.path, error)
+            return
+        kind = b"" if upstream is None or self._request.old else upstream.answer.content_type
+        ends = dialects.ends_of_pieces(kind)
+        if ends and upstream is not None and upstream.answer.ends_in(*ends):
+            frame = dialects.error_frame(self._request.path, kind, error)
             self.on_data(b"%x\r\n%b\r\n%b" % (len(frame), frame, wire.LAST_CHUNK))
             self.keep_alive = False
             self._finish()

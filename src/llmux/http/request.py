@@ -153,6 +153,7 @@ class RequestReader:
             return
         while data and not self.broken:
             began_before = self.in_head
+            amid, queued = self.in_body, len(self.queue)
             self._bytes_in_feed = self._head_bytes + len(data)
             rest = b""
             try:
@@ -169,7 +170,8 @@ class RequestReader:
             except httptools.HttpParserError as error:
                 self.refuse(BadRequestError(f"The request cannot be read as HTTP: {error}."))
             if self.in_head:
-                self._head_bytes = self._bytes_in_feed if began_before else self._measure()
+                alone = began_before or not (amid or len(self.queue) > queued)
+                self._head_bytes = self._bytes_in_feed if alone else self._measure()
                 bound = self._bounds.max_header_bytes
                 if bound is not None and self._head_bytes > bound:
                     self.refuse(self._head_too_large())

@@ -16,8 +16,10 @@ from llmux.http.backend import Backend
 from llmux.http.front import Front
 from llmux.http.gate import Gate, Meter
 from llmux.http.limits import Limits
+from llmux.http.relay import Exchange
 from llmux.http.request import KnownRequest
 from llmux.http.routes import Routes
+from llmux.http.timed import exchange_for
 
 _LOOK_SECONDS: Final = 0.02
 """How often it is looked, during a stop, whether all answers are out."""
@@ -28,6 +30,7 @@ _CUT_SECONDS: Final = 0.5
 class Gateway:
     """The data plane: give it a gate and the backends' ports, start it, stop it.
 
+    `limits_for` gives what holds for one model's backend, where that is not `limits`;
     `meter_for("")` counts what names no known model. Must be made inside a running loop's thread;
     the loop is the one that `start` runs on.
     """
@@ -41,9 +44,13 @@ class Gateway:
         render_metrics: Callable[[], bytes],
         metrics_type: bytes = b"text/plain; version=0.0.4; charset=utf-8",
         problems: Callable[[], list[dict[str, object]]] = list,
+        limits_for: Callable[[str], Limits] | None = None,
     ) -> None:
         self.gate = gate
         self.limits = limits
+        self.limits_for = limits_for or (lambda _: limits)
+        self.exchange: type[Exchange] = Exchange
+        """What answers a request; `start` chooses it."""
         self.stopping = False
         self.fronts: set[Front] = set()
         self.backends: dict[str, Backend] = {}
@@ -73,8 +80,9 @@ class Gateway:
         loop = self.loop = asyncio.get_running_loop()
         for model, backend_port in self._ports.items():
             self.backends[model] = Backend(
-                loop, model, backend_port, self.limits, self._meter_for(model)
+                loop, model, backend_port, self.limits_for(model), self._meter_for(model)
             )
+        self.exchange = exchange_for(one.limits for one in self.backends.values())
         self._sweep()
         backlog = 1024 if type(loop).__module__.startswith("uvloop") else 128
         try:
