@@ -37,8 +37,12 @@ class Switchboard(Life):
                 pass
             case ev.TurnEnded():
                 self._end_turn()
+                if self.asking:
+                    return self._take_effects()
             case ev.PolicyAnswered(model, number, decision):
                 self._hear(self.lanes[model], number, decision)
+                if self.asking:  # nothing but wishes has changed, and they are not complete yet
+                    return self._take_effects()
             case ev.DeferEnded(model):
                 self._mature(self.lanes[model])
             case ev.PrepareEnded(number):
@@ -63,6 +67,9 @@ class Switchboard(Life):
             case ev.GatewayClosing():
                 self._close()
         self._advance(now)
+        return self._take_effects()
+
+    def _take_effects(self) -> list[fx.Effect]:
         out, self._effects = self._effects, []
         return out
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, make_dataclass
+from typing import Any
 
 from llmux.core.board import Switchboard
 from llmux.core.lane import Lane
@@ -43,6 +44,17 @@ def state(board: Switchboard) -> SwitcherState:
     return Idle()
 
 
+_Draft: Any = make_dataclass("_Draft", [field.name for field in fields(ModelView)], slots=True)
+"""The same slots as a `ModelView`, written ten times faster than those of a frozen class."""
+
+
+def _frozen(draft: Any) -> ModelView:
+    """Let nobody write to it from now on."""
+    draft.__class__ = ModelView
+    view: ModelView = draft
+    return view
+
+
 def snapshot(board: Switchboard, now: float) -> Snapshot:
     """Return the whole world at `now` for the policy."""
     board.fold(now)
@@ -66,7 +78,7 @@ def _view(board: Switchboard, lane: Lane, now: float) -> ModelView:
     lane.fold_arrivals(now)
     waiting = len(lane.waiting)
     oldest = lane.oldest
-    return ModelView(
+    draft = _Draft(
         name=lane.name,
         phase=lane.phase.value,
         waiting=waiting,
@@ -77,7 +89,7 @@ def _view(board: Switchboard, lane: Lane, now: float) -> ModelView:
         urgency=lane.pull(now)[0],
         in_flight=len(lane.inside),
         started=tuple(
-            now if ticket.admitted is None else ticket.admitted for ticket in lane.inside
+            [now if ticket.admitted is None else ticket.admitted for ticket in lane.inside]
         ),
         service_seconds=lane.service_mean,
         service_samples=lane.service_samples,
@@ -89,6 +101,7 @@ def _view(board: Switchboard, lane: Lane, now: float) -> ModelView:
         priority=lane.settings.priority,
         last_failure=lane.last_failure,
     )
+    return _frozen(draft)
 
 
 def policy_context(board: Switchboard, world: Snapshot, lane: Lane) -> PolicyContext:

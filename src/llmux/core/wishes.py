@@ -25,13 +25,15 @@ class Wishes(Desk):
         """Return the inactive models that somebody waits for, oldest waiter first."""
         if not self.waiting_total:
             return []
+        asleep = Phase.ASLEEP
         found = [
-            (ticket.arrived, lane)
+            lane
             for lane in self.lanes.values()
-            if lane.phase is Phase.ASLEEP and not lane.resting and (ticket := lane.oldest)
+            if lane.waiting and lane.phase is asleep and not lane.resting
         ]
-        found.sort(key=lambda pair: pair[0])
-        return [lane for _, lane in found]
+        if len(found) > 1:
+            found.sort(key=_since)
+        return found
 
     def _end_turn(self) -> None:
         self.turn_asked = False
@@ -64,7 +66,9 @@ class Wishes(Desk):
             case Defer(wait):
                 self._defer(lane, wait)
             case Skip(ask_again):
-                self._forget_wish(lane)
+                if lane.wish is Wish.DEFERRED:
+                    self._effects.append(fx.CancelAlarm(("defer", lane.name)))
+                lane.wish = Wish.NONE
                 self._ask_later(lane, ASK_AGAIN_SECONDS if ask_again is None else ask_again)
 
     def _defer(self, lane: Lane, wait: object) -> None:
@@ -86,3 +90,7 @@ class Wishes(Desk):
 
     def _ask_later(self, lane: Lane, seconds: float) -> None:
         self._effects.append(fx.SetAlarm(("ask", lane.name), max(SHORTEST_ASK, seconds)))
+
+
+def _since(lane: Lane) -> float:
+    return next(iter(lane.waiting)).arrived

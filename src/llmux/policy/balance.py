@@ -249,29 +249,28 @@ class BalancePolicy(SwitchPolicy):
         for view in waiting:
             n = view.waiting
             s_j, sleep_j, wake_j, lam_j = scales.read(view)
-            v_j = s_j * _BATCH[n if n < _MOST_BATCHED else _MOST_BATCHED]
             c_ij = sleep_i + wake_j
-            tour += c_ij + v_j
-            trips.append((view, s_j, v_j, lam_j, c_ij, sleep_j + wake_i))
+            visit = c_ij + s_j * _BATCH[n if n < _MOST_BATCHED else _MOST_BATCHED]
+            tour += visit
+            trips.append((view, s_j, lam_j, c_ij, sleep_j + wake_i, visit))
 
-        least, most = o.ask_least_secs, o.ask_most_secs
-        touring = 2.5 * tour
+        new_row = tuple.__new__
+        least, most, age_value = o.ask_least_secs, o.ask_most_secs, o.age_value_secs
+        base, flat, bought = o.patience_base_secs, o.patience_most_secs, 2.5 * tour
         again = least_left = inf
         latest = None
         weighed: list[Weighed] = []
         ripe: list[Weighed] = []
-        for view, s_j, v_j, lam_j, c_ij, c_ji in trips:
+        for view, s_j, lam_j, c_ij, c_ji, visit in trips:
             n_j = view.weighted_waiting
             ages = view.weighted_sum_wait
-            q = c_ij + c_ji
-            down = q + v_j + 0.1 * (tour - d - c_ij - v_j) + d
             until = d + c_ij
-            patience = o.patience_base_secs + 12 * q
-            if patience > o.patience_most_secs:
-                patience = o.patience_most_secs + 4 * q
-            else:
-                patience += 4 * q
-            patience = patience if patience > touring else touring
+            # r + d, the outage of i with its drain
+            down = visit + c_ji + 0.1 * (tour - d - visit) + d
+            q = c_ij + c_ji
+            patience = base + 12 * q
+            patience = (patience if patience < flat else flat) + 4 * q
+            patience = patience if patience > bought else bought
             bound = view.max_wait
             if bound is not None and bound < patience:
                 patience = bound
@@ -279,11 +278,20 @@ class BalancePolicy(SwitchPolicy):
             # What i would lose is lam_i for the outage, as far as patience has not faded.
             lost = sqrt(left / patience) * lam_i if left > 0 else 0.0
             x = until + lull
-            stay = ages + n_j * x + lam_j * x * x / 2
+            stay = ages + x * (n_j + lam_j * x / 2)
             leave = lost * down * down / 2
-            value = (n_j + lam_j * until + ages / o.age_value_secs) / ((c_ij + s_j) or _INSTANT)
-            gate = _GATE * lost * (down - step) / n_j
-            row = tuple.__new__(Weighed, (view.name, c_ij, left, stay, leave, gate, value))
+            row = new_row(
+                Weighed,
+                (
+                    view.name,
+                    c_ij,
+                    left,
+                    stay,
+                    leave,
+                    _GATE * lost * (down - step) / n_j,
+                    (n_j + lam_j * until + ages / age_value) / ((c_ij + s_j) or _INSTANT),
+                ),
+            )
             weighed.append(row)
             if stay >= leave:
                 ripe.append(row)
@@ -315,7 +323,16 @@ class BalancePolicy(SwitchPolicy):
 class _Scales:
     """What one snapshot says of services, rates and hooks, with the priors filled in."""
 
-    __slots__ = ("_overall", "_prior", "_shares", "_silence", "_sleep", "_wake", "now")
+    __slots__ = (
+        "_overall",
+        "_prior",
+        "_shares",
+        "_silence",
+        "_sleep_prior",
+        "_views",
+        "_wake_prior",
+        "now",
+    )
 
     def __init__(self, options: BalanceOptions, snapshot: Snapshot) -> None:
         self.now = snapshot.now
@@ -324,12 +341,9 @@ class _Scales:
             snapshot.overall_service + snapshot.overall_prior * options.service_prior_secs
         )
         self._prior = _PRIOR_SAMPLES * self._overall
-        # A hook not seen yet is not in these means, so they are over the other models' hooks.
-        views = snapshot.models.values()
-        sleeps = [view.sleep_seconds for view in views if view.sleep_seconds is not None]
-        wakes = [view.wake_seconds for view in views if view.wake_seconds is not None]
-        self._sleep = sum(sleeps) / len(sleeps) if sleeps else options.sleep_prior_secs
-        self._wake = sum(wakes) / len(wakes) if wakes else options.wake_prior_secs
+        self._views = snapshot.models.values()
+        self._sleep_prior = options.sleep_prior_secs
+        self._wake_prior = options.wake_prior_secs
         first = snapshot.first_arrival
         span = max(options.rate_span_secs, 0.0 if first is None else self.now - first)
         windows = options.rate_windows_secs
@@ -350,18 +364,23 @@ class _Scales:
             service = (_MOST_SAMPLES * service + self._prior) / (_MOST_SAMPLES + _PRIOR_SAMPLES)
         sleep = view.sleep_seconds
         wake = view.wake_seconds
-        return (
-            service,
-            self._sleep if sleep is None else sleep,
-            self._wake if wake is None else wake,
-            sum(map(mul, view.arrivals, self._shares)),
-        )
+        if sleep is None:
+            sleep = _mean([one.sleep_seconds for one in self._views], self._sleep_prior)
+        if wake is None:
+            wake = _mean([one.wake_seconds for one in self._views], self._wake_prior)
+        return service, sleep, wake, sum(map(mul, view.arrivals, self._shares))
 
     def silence_cap(self, view: ModelView) -> float:
         """Return the most that the rate can be after so long a silence."""
         if view.last_arrival is None:
             return inf
         return 1.0 / max(self._silence, self.now - view.last_arrival)
+
+
+def _mean(seconds: Sequence[float | None], prior: float) -> float:
+    """Return the mean of the hooks that were seen, for one that was not."""
+    seen = [one for one in seconds if one is not None]
+    return sum(seen) / len(seen) if seen else prior
 
 
 def sentence(snapshot: Snapshot, verdict: Verdict) -> str:

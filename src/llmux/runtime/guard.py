@@ -17,6 +17,7 @@ from llmux.policy.base import (
     Decision,
     Defer,
     PolicyContext,
+    PolicyDecision,
     ScheduleContext,
     Skip,
     SwitchContext,
@@ -98,7 +99,7 @@ class PolicyGuard:
         except _FAULTS as error:
             return self._fifo(f"on_pending_request raised {error!r}")
         self._time(self._stopwatch() - began)
-        if inspect.isawaitable(answer):
+        if not isinstance(answer, PolicyDecision) and inspect.isawaitable(answer):
             return self._await(answer)
         return self._check(answer)
 

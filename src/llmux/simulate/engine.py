@@ -23,7 +23,7 @@ from llmux.core.news import ModelActivated
 from llmux.core.ticket import Ticket
 from llmux.core.view import policy_context, snapshot
 from llmux.errors import PolicyError
-from llmux.policy.base import Snapshot, SwitchPolicy
+from llmux.policy.base import PolicyDecision, Snapshot, SwitchPolicy
 from llmux.runtime.guard import PolicyGuard
 from llmux.simulate.hooks import HookTimes
 from llmux.simulate.outcome import Outcome, Row
@@ -335,7 +335,7 @@ class _Engine:
             self._world = snapshot(self.board, self._now)
         context = policy_context(self.board, self._world, self.board.lanes[effect.model])
         answer = self._guard.decide(context)
-        if inspect.isawaitable(answer):
+        if not isinstance(answer, PolicyDecision):
             if inspect.iscoroutine(answer):
                 answer.close()
             raise self._needs_loop("its on_pending_request answers later")
