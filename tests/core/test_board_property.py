@@ -126,6 +126,8 @@ def facts(world: World, calm: bool = False) -> list[str]:
         kinds.append("recovers")
     if world.inside:
         kinds += ["returns", "answers"]
+    if not world.board.surveying and not world.closed:
+        kinds.append("reload")
     return [*kinds, "arrive", "arrive", "arrive by event", "order", "stale", "close"]
 
 
@@ -139,7 +141,7 @@ def mortal(world: World) -> list[str]:
 
 def happen(dice: Dice, world: World, kind: str) -> None:
     """Let one fact of this kind happen, chosen by the dice."""
-    models = list(world.board.lanes)
+    models = [name for name in world.board.lanes if name not in world.removed]
     one = dice.one
     world.now += one([0.0, 0.0, 0.25, 1.0])
     match kind:
@@ -189,11 +191,39 @@ def happen(dice: Dice, world: World, kind: str) -> None:
                 world.order(one(models))
         case "withdraw":
             world.withdraw(one(world.orders))
+        case "reload":
+            if one(range(4)) == 0:
+                reload(dice, world)
         case "close":
             if one(range(60)) == 0:
                 world.close()
         case "stale":
             stale(dice, world)
+
+
+def reload(dice: Dice, world: World) -> None:
+    """Read a config anew that has changed in any way; some model is always left."""
+    one = dice.one
+    lanes = world.board.lanes
+    models: list[LaneSettings] = []
+    found: dict[str, str] = {"awake": "", "unclear": ""}
+    kinds: dict[str, str] = {"renewed": "", "mended": ""}
+    for name in "abcde":
+        known = lanes.get(name)
+        if one([True, True, False]) if known is None else one([True, False, False, False]):
+            continue
+        if known is None:
+            models.append(lane(dice, name))
+            state = one(["asleep", "asleep", "awake", "unclear"])
+            if state != "asleep":
+                found[state] += name
+            continue
+        models.append(lane(dice, name) if one([True, False]) else known.settings)
+        kind = one(["same", "same", "renewed", "mended"])
+        if kind != "same":
+            kinds[kind] += name
+    if any(name not in world.removed for name in (one.name for one in models)):
+        world.reload(*models, **found, **kinds, policy=one([True, False, False]))
 
 
 def stale(dice: Dice, world: World) -> None:
@@ -212,6 +242,13 @@ def stale(dice: Dice, world: World) -> None:
         ev.HookEnded(number, False, 1.0, "late"),
         ev.OrderWithdrawn(-1),
         ev.Looked(),
+    ]
+    events += [
+        ev.PolicyAnswered("nobody", number, SwitchNow()),
+        ev.DeferEnded("nobody"),
+        ev.BackendDied("nobody", False),
+        ev.Recovered("nobody"),
+        ev.AlarmRang(("stuck", "nobody")),
     ]
     phase = world.board.lanes[model].phase
     if phase is not Phase.QUARANTINED:
@@ -252,6 +289,11 @@ def come_to_rest(world: World) -> None:
             world.ring(*min(keys, key=world.alarms.__getitem__))
         else:
             break
+    for ticket in world.strays:
+        world.leave(ticket)
+    closed = world.closed
+    assert closed or not world.removed, "a model that was removed is still there"
+    assert closed or not world.outdated, "a model that has changed is still as it was"
     assert not world.waiting, f"waits for ever: {world.board}"
     assert not world.orders, "an order waits for ever"
     assert not world.inside

@@ -44,6 +44,15 @@ class World:
         self.inside: dict[Ticket, str] = {}
         self.ended: dict[Ticket, str] = {}
         self.returned: set[Ticket] = set()
+        self.outdated: set[str] = set()
+        """Models that the config has changed and that have not been put to sleep since."""
+        self.mended: set[str] = set()
+        """Of the last reload, those whose new hooks may be tried where the old have failed."""
+        self.removed: set[str] = set()
+        self.strays: list[Ticket] = []
+        """Requests that were inside when their model was forgotten: they have yet to leave."""
+        self.crowds: dict[str, int] = {}
+        """How many were inside when a smaller limit came."""
         self.orphans: set[Ticket] = set()
         """Requests that were inside when their backend died or hung."""
         self.labels: dict[Ticket, str] = {}
@@ -167,7 +176,7 @@ class World:
         hook, self.hook = self.hook, None
         assert hook is not None, "no hook runs"
         self.now += seconds
-        cleaning = hook.hook == "sleep" and hook.model == hook.target and hook.reason != "recover"
+        cleaning = hook.hook == "sleep" and hook.reason.startswith("clean up")
         if hook.hook == "sleep":
             self.engines[hook.model] = "asleep" if ok or cleaning else left
             self.leftover -= {hook.model} if ok or left == "asleep" else set()
@@ -201,6 +210,41 @@ class World:
         """The operator does not wait any more."""
         self.orders.pop(number, None)
         self.tell(ev.OrderWithdrawn(number))
+
+    def reload(
+        self,
+        *models: LaneSettings,
+        renewed: str = "",
+        mended: str = "",
+        awake: str = "",
+        unclear: str = "",
+        policy: bool = False,
+    ) -> None:
+        """The config was read anew; new models were found so (one letter each)."""
+        board = self.board
+        names = {one.name for one in models}
+        self.engines |= dict.fromkeys(names - self.engines.keys(), "asleep")
+        self.engines |= {**dict.fromkeys(awake, "awake"), **dict.fromkeys(unclear, "unclear")}
+        self.leftover |= {*awake, *unclear}
+        self.removed = set(board.lanes) - names
+        self.mended = set(mended)
+        up = {name for name, lane in board.lanes.items() if lane.phase is not Phase.ASLEEP}
+        self.outdated = {*renewed, *mended} & up
+        self.returned |= self.waiting.keys()  # they came while other bounds held
+        self.crowds = {name: len(lane.inside) for name, lane in board.lanes.items()}
+        if policy:
+            self.consults.clear()
+        self.tell(
+            ev.Reconfigured(
+                models,
+                frozenset(renewed),
+                frozenset(mended),
+                tuple(awake),
+                tuple(unclear),
+                (1.0, 10.0) if policy else None,
+                board.max_buffered,
+            )
+        )
 
     def close(self) -> None:
         """The gateway stops."""
@@ -273,6 +317,14 @@ class World:
                 self.prepare = None
             case fx.RunHook():
                 self._run_hook(effect)
+            case fx.Renew(model):
+                asleep = self.engines[model] == "asleep" or model in self.mended
+                assert asleep, f"{model} is renewed while up"
+                assert self.hook is None or self.hook.model != model, "renewed under its hook"
+                self.outdated.discard(model)
+                self.log.append(f"renew {model}")
+            case fx.Forget(model):
+                self._forget(model)
             case fx.SetAlarm(key, seconds, keep_earlier):
                 rings = self.now + seconds
                 if not (keep_earlier and self.alarms.get(key, rings + 1) <= rings):
@@ -294,7 +346,18 @@ class World:
         assert self.engines[model] == "awake", f"I2: forwarded to {model}, {self.engines[model]}"
         assert ticket not in self.ended, "I4: admitted after its end"
         assert not self.closed, "admitted after the gateway closed"
+        assert model not in self.removed, "admitted to a model that was removed"
         self.inside[ticket] = model
+
+    def _forget(self, model: str) -> None:
+        assert model in self.removed, f"{model} is forgotten and was not removed"
+        assert self.engines.pop(model) == "asleep", f"{model} is forgotten while up"
+        self.removed.discard(model)
+        self.consults.pop(model, None)
+        self.strays += [ticket for ticket, name in self.inside.items() if name == model]
+        for ticket in self.strays:
+            self.inside.pop(ticket, None)
+        self.log.append(f"forget {model}")
 
     def _run_hook(self, order: fx.RunHook) -> None:
         assert self.hook is None, "I7: two hooks at once"
@@ -305,6 +368,7 @@ class World:
             wanted = model in self.waiting.values() or model in self.orders.values()
             wanted = wanted or self.board.lanes[model] is self.board.restore
             assert wanted, f"I6: {model} is woken for nobody"
+            assert model not in self.outdated | self.removed, f"{model} is woken by old hooks"
             assert not self.closed, "a wake after the gateway closed"
             self.engines[model] = "waking"
         else:
@@ -376,7 +440,9 @@ class World:
         """Who is inside and who waits stay within their limits, and none waits for nothing."""
         board = self.board
         full = lane.limit is not None and len(lane.inside) >= lane.limit
-        assert lane.limit is None or len(lane.inside) <= lane.limit, "I14: too many inside"
+        crowd = self.crowds[lane.name] = min(self.crowds.get(lane.name, 0), len(lane.inside))
+        most = None if lane.limit is None else max(lane.limit, crowd)
+        assert most is None or len(lane.inside) <= most, "I14: too many inside"
         bound = lane.settings.max_queue
         newcomers = len(lane.waiting.keys() - self.returned)
         assert bound is None or newcomers <= bound, "I14: too many wait"
@@ -455,6 +521,8 @@ class World:
         }
         new.engines, new.awaited = dict(self.engines), set(self.awaited)
         new.leftover = set(self.leftover)
+        new.outdated, new.removed = set(self.outdated), set(self.removed)
+        new.strays, new.crowds = [], dict(self.crowds)
         new.returned = {twins[one] for one in self.returned if one in twins}
         new.orphans = {twins[one] for one in self.orphans if one in twins}
         new.consults, new.orders = dict(self.consults), dict(self.orders)

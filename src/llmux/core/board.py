@@ -11,14 +11,15 @@ from __future__ import annotations
 from llmux.core import effects as fx
 from llmux.core import events as ev
 from llmux.core.canonical import BoardForm, canonical, copied
-from llmux.core.lane import Lane, Phase
-from llmux.core.life import Life
+from llmux.core.desk import removed
+from llmux.core.lane import Change, Lane, Phase
 from llmux.core.plan import IDLE
+from llmux.core.renewal import Renewal
 from llmux.core.ticket import NEW, Ticket
 from llmux.errors import DrainingError
 
 
-class Switchboard(Life):
+class Switchboard(Renewal):
     """The rules of switching for a set of models. Not thread-safe, never re-entered."""
 
     # ---- the table -----------------------------------------------------------------------
@@ -39,11 +40,11 @@ class Switchboard(Life):
                 self._end_turn()
                 if self.asking:
                     return self._take_effects()
-            case ev.PolicyAnswered(model, number, decision):
+            case ev.PolicyAnswered(model, number, decision) if model in self.lanes:
                 self._hear(self.lanes[model], number, decision)
                 if self.asking:  # nothing but wishes has changed, and they are not complete yet
                     return self._take_effects()
-            case ev.DeferEnded(model):
+            case ev.DeferEnded(model) if model in self.lanes:
                 self._mature(self.lanes[model])
             case ev.PrepareEnded(number):
                 if self.plan is not None and self.plan.number == number:
@@ -53,19 +54,23 @@ class Switchboard(Life):
             case ev.AlarmRang(key):
                 self._ring(key, now)
             case ev.OrderGiven(number, model):
-                self._take_order(number, self.lanes[model])
+                self._take_order(number, model)
             case ev.OrderWithdrawn(number):
                 self.orders.pop(number, None)
             case ev.RequestReturned(ticket):
                 self._return(ticket, now)
             case ev.Surveyed(awake, unclear):
                 self._survey(awake, unclear, now)
-            case ev.BackendDied():
+            case ev.BackendDied(model) if model in self.lanes:
                 self._die(event, now)
-            case ev.Recovered(model):
+            case ev.Recovered(model) if model in self.lanes:
                 self._recovered(self.lanes[model], now)
+            case ev.Reconfigured() if not self.closed:
+                self._reconfigure(event, now)
             case ev.GatewayClosing():
                 self._close()
+            case _:
+                pass  # about a model that is gone
         self._advance(now)
         return self._take_effects()
 
@@ -80,7 +85,9 @@ class Switchboard(Life):
         if isinstance(about, Ticket):
             self._time_out(about)
             return
-        lane = self.lanes[about]
+        lane = self.lanes.get(about)
+        if lane is None:
+            return
         match kind:
             case "min_active":
                 lane.fresh = False
@@ -100,8 +107,11 @@ class Switchboard(Life):
                 self.fold(now)
                 self._cut(lane)
 
-    def _take_order(self, number: int, lane: Lane) -> None:
-        if self.closed:
+    def _take_order(self, number: int, model: str) -> None:
+        lane = self.lanes.get(model)
+        if lane is None or lane.change is Change.REMOVE:
+            self._effects.append(fx.SettleOrder(number, removed(model)))
+        elif self.closed:
             error = DrainingError("the gateway is shutting down")
             self._effects.append(fx.SettleOrder(number, error))
         elif lane.phase is Phase.AWAKE:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from llmux.core.lane import Lane, Phase, Wish, ranked
+from llmux.core.lane import Change, Lane, Phase, Wish, ranked
 from llmux.core.plan import Plan, Stage
 from llmux.core.ticket import Ticket
 
@@ -41,6 +41,7 @@ class LaneForm(NamedTuple):
     overdue: bool
     proven: bool
     asked: bool
+    change: Change
 
 
 class PlanForm(NamedTuple):
@@ -53,6 +54,7 @@ class PlanForm(NamedTuple):
     stage: Stage
     in_hook: bool
     recovering: bool
+    renewal: bool
     cut: bool
 
 
@@ -92,6 +94,7 @@ def canonical(board: Switchboard) -> BoardForm:
                 lane.overdue,
                 lane.proven,
                 lane.name in board.asking,
+                lane.change,
             )
             for lane in board.lanes.values()
         ),
@@ -121,6 +124,7 @@ def _plan_form(plan: Plan) -> PlanForm:
         plan.stage,
         plan.hook != 0,
         plan.recovering,
+        bool(plan.renewal),
         plan.cut,
     )
 

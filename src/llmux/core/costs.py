@@ -64,6 +64,11 @@ class SwitchCostTracker:
         self._pairs.update(pairs)
         self._hooks.update(hooks)
 
+    def forget(self, model: str) -> None:
+        """Drop what was learned of a model that is gone for good."""
+        self._pairs = {key: cost for key, cost in self._pairs.items() if model not in key}
+        self._hooks = {key: cost for key, cost in self._hooks.items() if key[0] != model}
+
     def copy(self) -> SwitchCostTracker:
         """Return an independent tracker that knows the same."""
         new = SwitchCostTracker(self._weight)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from llmux.core import effects as fx
 from llmux.core import news as n
 from llmux.core.costs import SwitchCostTracker
-from llmux.core.lane import Lane, LaneSettings, Phase, Wish
+from llmux.core.lane import Change, Lane, LaneSettings, Phase, Wish
 from llmux.core.observations import Services
 from llmux.core.places import EXCLUSIVE, Needs
 from llmux.core.plan import Plan
@@ -47,6 +47,7 @@ class Desk:
         max_buffered: int | None = None,
     ) -> None:
         self.lanes = {one.name: Lane(one, rate_windows) for one in models}
+        self.rate_windows = rate_windows
         self.needs: Needs = needs or {}
         self.capacities = capacities
         self.awake: list[Lane] = []
@@ -76,6 +77,8 @@ class Desk:
         self.news: list[n.News] = []
         self._effects: list[fx.Effect] = []
         self._number = 0
+        self.changing = False
+        """Some model is up that the config has changed or does not have any more."""
         self.surveying = survey
         """The look at every model at the start is not over yet."""
         if survey:
@@ -139,7 +142,7 @@ class Desk:
         """Say why a request of so many bytes is not even queued for this model, None if it is."""
         if self.closed:
             return DrainingError("the gateway is shutting down", retry_after=1.0)
-        if lane.resting and lane.phase is not _AWAKE:
+        if lane.resting and lane.phase is not _AWAKE and lane.change is not Change.REMOVE:
             left = 0.0 if lane.rest_until is None else max(0.0, lane.rest_until - now)
             return NotReadyError(
                 f"{lane.name} failed to wake; it is tried again in {left:.1f} s", retry_after=left
@@ -150,6 +153,8 @@ class Desk:
         """Say why not even a request that was inside already may wait for this model."""
         if self.closed:
             return DrainingError("the gateway is shutting down", retry_after=1.0)
+        if lane.change is Change.REMOVE:
+            return removed(lane.name)
         if lane.phase is Phase.QUARANTINED:
             return NotReadyError(
                 f"{lane.name} is in quarantine: it is neither alive nor provably asleep",
@@ -199,7 +204,7 @@ class Desk:
     def lane(self, model: str) -> Lane:
         """Return the lane of a model; NotRegisteredError if there is none."""
         lane = self.lanes.get(model)
-        if lane is None:
+        if lane is None or lane.change is Change.REMOVE:
             raise NotRegisteredError(f"model not found: {model!r}")
         return lane
 
@@ -339,3 +344,8 @@ class Desk:
         error = QueueTimeoutError(f"{lane.name} did not become ready within {timeout:g} s")
         self._effects.append(fx.Reject(ticket, error))
         self.news.append(n.RequestTimedOut(lane.name, timeout))
+
+
+def removed(model: str) -> NotRegisteredError:
+    """Say to whoever still comes for it that the model was taken out of the config."""
+    return NotRegisteredError(f"model not found: {model!r} was taken out of the config")

@@ -87,6 +87,20 @@ class RunHook:
 
 
 @dataclass(frozen=True, slots=True)
+class Renew:
+    """From now on the new hooks and the new port of `model` hold: nothing of the old is up."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Nothing is left of `model`, which is not in the config any more."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class SetAlarm:
     """Report `AlarmRang` after `seconds`; replaces an alarm of the same key.
 
@@ -132,6 +146,8 @@ Effect = (
     | Prepare
     | DropPrepare
     | RunHook
+    | Renew
+    | Forget
     | SetAlarm
     | CancelAlarm
     | SettleOrder

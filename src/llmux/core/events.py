@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llmux.core.effects import AlarmKey
+from llmux.core.lane import LaneSettings
 from llmux.core.ticket import Ticket
 from llmux.policy.base import Decision
 
@@ -138,6 +139,25 @@ class Recovered:
 
 
 @dataclass(frozen=True, slots=True)
+class Reconfigured:
+    """The config was read anew: `models` are all there are now, in its order.
+
+    Of those that are up, `renewed` have to sleep by their old hooks before they are woken again,
+    and so have `mended`, of which only what puts them to sleep is new, unless the old has failed.
+    Models that are new were found `awake`, or nobody knows (`unclear`), or they sleep.
+    `rate_windows` are those of a policy that is new too.
+    """
+
+    models: tuple[LaneSettings, ...]
+    renewed: frozenset[str] = frozenset()
+    mended: frozenset[str] = frozenset()
+    awake: tuple[str, ...] = ()
+    unclear: tuple[str, ...] = ()
+    rate_windows: tuple[float, ...] | None = None
+    max_buffered: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayClosing:
     """The gateway stops: nothing new is admitted, those who wait are told."""
 
@@ -159,5 +179,6 @@ Event = (
     | Surveyed
     | BackendDied
     | Recovered
+    | Reconfigured
     | GatewayClosing
 )

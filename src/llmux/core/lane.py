@@ -36,6 +36,18 @@ class Wish(Enum):
     """A deferral that is over: as NOW, and no new deferral takes it back."""
 
 
+class Change(Enum):
+    """What the config wants of a model that is up, and that cannot be had before it sleeps."""
+
+    NONE = "none"
+    RENEW = "renew"
+    """Its hooks or its port are new: what is up of it goes to sleep by the old ones first."""
+    MEND = "mend"
+    """As `RENEW`, but only what puts it to sleep is new: it is used where the old has failed."""
+    REMOVE = "remove"
+    """It is not in the config any more: it goes as soon as it sleeps."""
+
+
 @dataclass(frozen=True, slots=True)
 class LaneSettings:
     """What the config fixes for one model; durations in seconds, None lifts a bound."""
@@ -70,6 +82,7 @@ class Lane:
         "arrival_log",
         "arrival_sums",
         "asked",
+        "change",
         "fresh",
         "inside",
         "last_arrival",
@@ -126,6 +139,7 @@ class Lane:
         """Its oldest request has waited `max_wait`: it goes first."""
         self.limit = settings.max_in_flight
         self.proven = False
+        self.change = Change.NONE
         # observations
         self.activated_at: float | None = None
         self.loading_until: float | None = None

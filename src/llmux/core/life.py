@@ -5,7 +5,7 @@ from __future__ import annotations
 from llmux.core import effects as fx
 from llmux.core import events as ev
 from llmux.core import news as n
-from llmux.core.lane import Lane, Phase
+from llmux.core.lane import Change, Lane, Phase
 from llmux.core.places import victims
 from llmux.core.plan import Plan, Stage
 from llmux.core.switching import Switching
@@ -94,7 +94,9 @@ class Life(Switching):
 
     def _recovered(self, lane: Lane, now: float) -> None:
         """Let a quarantined model that was seen alive serve again."""
-        if lane.phase is not Phase.QUARANTINED:
+        if lane.phase is not Phase.QUARANTINED or lane.change is Change.REMOVE:
+            return
+        if self.plan is not None:  # a switch began before it was known of; it is seen again
             return
         settled = (Phase.ASLEEP, Phase.QUARANTINED)
         others = [one.name for one in self.lanes.values() if one.phase not in settled]

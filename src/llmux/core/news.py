@@ -186,6 +186,40 @@ class HookLeftOver:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigReloaded:
+    """The config was read anew and holds; each text is a list of names, empty for none.
+
+    `restart` are keys that have changed and stay as they were until a restart.
+    """
+
+    added: str
+    removed: str
+    changed: str
+    restart: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigRejected:
+    """The config was read anew and has a mistake: nothing has changed."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRenewed:
+    """The new hooks and the new port of a model hold from now on."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRemoved:
+    """A model that is not in the config any more has ended its last answer and sleeps."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyFault:
     """A policy raised, dawdled or named an unknown model, and was read as FIFO."""
 
@@ -215,5 +249,9 @@ News = (
     | WitnessUnfit
     | WitnessBlind
     | HookLeftOver
+    | ConfigReloaded
+    | ConfigRejected
+    | ModelRenewed
+    | ModelRemoved
     | PolicyFault
 )

@@ -46,6 +46,6 @@ class Services:
     def copy(self, lanes: Mapping[str, Lane]) -> Services:
         """Return independent averages that know the same, of these lanes."""
         new = Services()
-        new.log = [(lanes[lane.name], admitted, left) for lane, admitted, left in self.log]
+        new.log = [(lanes.get(one.name, one), admitted, left) for one, admitted, left in self.log]
         new.mean, new.prior, new.samples = self.mean, self.prior, self.samples
         return new

@@ -35,6 +35,8 @@ class Plan:
     hook: int = 0
     recovering: bool = False
     """Nobody is switched to: a model that should not be awake is put to sleep."""
+    renewal: str = ""
+    """Why a model that serves has to be put to sleep although nobody is switched to."""
     cut: bool = False
     """The drain has reached its bound: nobody is waited for any more."""
     hook_seconds: float = field(default=0.0)

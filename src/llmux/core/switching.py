@@ -53,7 +53,8 @@ class Switching(Health):
         return True
 
     def _wanted(self, lane: Lane) -> bool:
-        return bool(lane.waiting) or lane in self.orders.values() or lane is self.restore
+        wanted = bool(lane.waiting) or lane in self.orders.values() or lane is self.restore
+        return wanted or (self.plan is not None and bool(self.plan.renewal))
 
     def _late(self) -> Lane | None:
         """Return the overdue model whose bound was reached first, if one may go."""
@@ -176,8 +177,9 @@ class Switching(Health):
                 plan.cut = False
                 continue
             bound = lane.settings.drain_timeout or 0.0
+            why = plan.renewal or f"for {plan.target.name}"
             error = DrainTimeoutError(
-                f"{lane.name} was put to sleep for {plan.target.name}: "
+                f"{lane.name} was put to sleep, {why}: "
                 f"the answer still ran after {bound:g} s of draining"
             )
             for ticket in list(lane.inside):
@@ -189,7 +191,7 @@ class Switching(Health):
 
     def _end_drain(self, plan: Plan, now: float) -> None:
         self._stop_drain(plan)
-        if plan.source is not None:
+        if plan.source is not None and not plan.recovering:
             seconds = now - plan.started
             self.news.append(n.DrainEnded(plan.source.name, plan.target.name, seconds))
         for lane in plan.leaving:
@@ -205,10 +207,15 @@ class Switching(Health):
             lane.proven = False
             reason = f"make room for {plan.target.name}"
             if plan.recovering:
-                reason = "recover"
+                reason = plan.renewal or "recover"
             self._run(plan, "sleep", lane, reason, now)
             return
         if plan.recovering:
+            self.plan = None
+            self.dirty = True
+            return
+        if self._barred(plan.target):
+            self.news.append(n.SwitchAbandoned(plan.source_name, plan.target.name))
             self.plan = None
             self.dirty = True
             return
@@ -226,6 +233,11 @@ class Switching(Health):
         plan.wake_started = now
         reason = plan.target.reason or ("requested" if plan.target.waiting else "ordered")
         self._run(plan, "wake", plan.target, reason, now)
+
+    def _barred(self, target: Lane) -> bool:
+        """Say whether a quarantined model is in the way, which came while others fell asleep."""
+        there = [lane.name for lane in self.quarantined]
+        return bool(there and victims(target.name, there, self.needs, self.capacities))
 
     def _next_best(self, now: float) -> Lane | None:
         """Return who is woken when the target lost its reason: in the order of `_choose`."""
@@ -297,7 +309,13 @@ class Switching(Health):
         Where nobody is switched to, the others that should not be awake still go to sleep.
         """
         if plan.recovering:
-            self._quarantine(lane, event.error)
+            if plan.renewal and event.left == "awake":
+                self._get_stuck(lane)
+                lane.proven = True
+                lane.activated_at = now
+                self._serve_on(lane, now)
+            else:
+                self._quarantine(lane, event.error)
             self._sleep_or_wake(plan, now)
             return
         self.plan = None

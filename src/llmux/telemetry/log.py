@@ -14,6 +14,7 @@ from typing import Final
 from llmux.core import news as told
 from llmux.telemetry.health import Line, health_line
 from llmux.telemetry.lines import ConsoleLines, JsonLines, LineHandler
+from llmux.telemetry.renewal import renewal_line
 
 _log = logging.getLogger("llmux")
 
@@ -45,6 +46,14 @@ def configure(format: str = "console", level: str = "info", descriptor: int | No
     handler.setFormatter(JsonLines() if format == "json" else ConsoleLines())
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
+    logging.getLogger("llmux").setLevel(_LEVELS[level.lower()])
+
+
+def reconfigure(format: str, level: str) -> None:  # noqa: A002
+    """Write lines of another format or level from now on, to where they went before."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LineHandler):
+            handler.setFormatter(JsonLines() if format == "json" else ConsoleLines())
     logging.getLogger("llmux").setLevel(_LEVELS[level.lower()])
 
 
@@ -102,7 +111,7 @@ def _line(news: told.News) -> Line:
             text = f"the policy {policy} failed, first come first served decides: {error}"
             line = logging.WARNING, "policy_fault", text, fields
         case _:
-            line = health_line(news) or _quiet(news)
+            line = health_line(news) or renewal_line(news) or _quiet(news)
     return line
 
 

@@ -8,6 +8,7 @@ from, and it never takes a label from a client: an unknown model is `model=""`.
 from __future__ import annotations
 
 import platform
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
@@ -137,30 +138,45 @@ class Metrics(Collector):
         spent: Callable[[], Spent] = _no_time,
         version: str = __version__,
     ) -> None:
-        self._models = sorted(set(models))
+        self._models: list[str] = []
         self._queue_depths = queue_depths
         self._in_flight = in_flight
         self._spent = spent
         self._version = version
-        self._meters = {model: Meter() for model in self._models}
+        self._meters: dict[str, Meter] = {}
         self._unknown = Meter()
         self._switches: dict[tuple[str, str, str], int] = {}
         self._switch_seconds: dict[tuple[str, str], Tally] = {}
         self._drain_seconds: dict[tuple[str, str], Tally] = {}
-        self._active_seconds = {model: Tally(ACTIVE_BUCKETS) for model in self._models}
+        self._active_seconds: dict[str, Tally] = {}
         self._costs: dict[tuple[str, str], float] = {}
-        pairs = [(model, hook) for model in self._models for hook in ("wake", "sleep")]
-        self._hook_seconds = {pair: Tally(SWITCH_BUCKETS) for pair in pairs}
-        self._hook_failures = dict.fromkeys(pairs, 0)
-        self._deaths = {(one, kind): 0 for one in self._models for kind in ("dead", "hung")}
-        self._breakers = dict.fromkeys(self._models, 0)
+        self._hook_seconds: dict[tuple[str, str], Tally] = {}
+        self._hook_failures: dict[tuple[str, str], int] = {}
+        self._deaths: dict[tuple[str, str], int] = {}
+        self._breakers: dict[str, int] = {}
         self._quarantined: set[str] = set()
+        self._reloads = {"success": 0, "failure": 0}
+        self._loaded_at = time.time()
+        self.follow(models)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
 
     def __repr__(self) -> str:
         return f"<Metrics {len(self._models)} models>"
+
+    def follow(self, models: Iterable[str]) -> None:
+        """Count for these models from now on; what was counted for others stays on the page."""
+        self._models = sorted(set(models))
+        for model in self._models:
+            self._meters.setdefault(model, Meter())
+            self._active_seconds.setdefault(model, Tally(ACTIVE_BUCKETS))
+            self._breakers.setdefault(model, 0)
+            for hook in ("wake", "sleep"):
+                self._hook_seconds.setdefault((model, hook), Tally(SWITCH_BUCKETS))
+                self._hook_failures.setdefault((model, hook), 0)
+            for kind in ("dead", "hung"):
+                self._deaths.setdefault((model, kind), 0)
 
     def meter_for(self, model: str) -> Meter:
         """Return the meter of a model; all unknown models share the one of `model=""`."""
@@ -201,6 +217,11 @@ class Metrics(Collector):
                 self._breakers[model] += 1
             case told.Quarantined(model):
                 self._quarantined.add(model)
+            case told.ConfigReloaded():
+                self._reloads["success"] += 1
+                self._loaded_at = time.time()
+            case told.ConfigRejected():
+                self._reloads["failure"] += 1
             case told.QuarantineEnded(model):
                 self._quarantined.discard(model)
             case _:
@@ -213,6 +234,7 @@ class Metrics(Collector):
         yield from self._about_hooks()
         yield from self._about_time()
         yield from self._about_health()
+        yield from self._about_config()
         build = GaugeMetricFamily(
             "llmux_build_info",
             "Always 1; the labels say which llmux runs on which Python",
@@ -346,6 +368,19 @@ class Metrics(Collector):
         for model in self._models:
             quarantined.add_metric([_text(model)], float(model in self._quarantined))
         yield quarantined
+
+    def _about_config(self) -> Iterator[Metric]:
+        reloads = CounterMetricFamily(
+            "llmux_config_reloads", "Times that the config was read anew", labels=["result"]
+        )
+        for result, count in self._reloads.items():
+            reloads.add_metric([result], count)
+        yield reloads
+        yield GaugeMetricFamily(
+            "llmux_config_loaded_timestamp_seconds",
+            "When the config that holds was read",
+            value=self._loaded_at,
+        )
 
     def _count_switch(self, source: str, target: str, result: str) -> None:
         switch = (self._label(source), self._label(target), result)
