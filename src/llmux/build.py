@@ -11,16 +11,20 @@ import logging
 import os
 import resource
 import signal
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from llmux.config import Config, HttpProbe, Inherit, ModelConfig, TcpProbe
+from llmux.config import Config, HttpProbe, Inherit, ModelConfig, TcpProbe, server_context
 from llmux.core.lane import LaneSettings
 from llmux.core.news import ModelAsleep, News
-from llmux.errors import PolicyError
+from llmux.errors import ConfigError, PolicyError
 from llmux.http.asgi import App, SwitchLayer
 from llmux.http.asgi_app import Lifespan, OwnRoutes
+from llmux.http.asgi_doors import DoorLayer
+from llmux.http.browser import BrowserGate
+from llmux.http.keys import make_keyring
 from llmux.http.limits import Limits
 from llmux.http.server import Gateway
 from llmux.policy.base import PolicySettings, SwitchPolicy
@@ -94,6 +98,8 @@ def build(config: Config) -> Parts:
         metrics.render,
         problems=lambda: readiness.problems(gateway.loop.time()),
         limits_for=lambda name: _limits_for(config, name),
+        keyring=make_keyring(config.auth, config.base),
+        browser=BrowserGate(config.host, config.auth.allowed_origins),
     )
 
     def flush(news: News) -> None:
@@ -108,6 +114,14 @@ def build(config: Config) -> Parts:
     switcher.listeners += [flush, metrics, logs]
     lives = Lives(keeper, switcher, interval=config.health.interval_secs)
     return Parts(config, policy, hooks, keeper, switcher, lives, readiness, metrics, gateway)
+
+
+def tls_context(config: Config) -> ssl.SSLContext | None:
+    """Make what HTTPS needs, None where the config has no `tls`; ConfigError says what is wrong."""
+    try:
+        return server_context(config.tls, config.base)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _hook_bounds(config: Config) -> dict[str, tuple[float | None, float | None]]:
@@ -153,8 +167,11 @@ def build_hooks(config: Config, state: StateFile | None = None) -> HookRunner:
     if config.hooks.cwd == "config" and config.path is not None:
         cwd = config.path.resolve().parent
     env: Mapping[str, str] | None = None
+    secret = config.auth.secret_variables()
     if not isinstance(config.hooks.env, str):
         env = {name: os.environ[name] for name in config.hooks.env if name in os.environ}
+    elif secret:
+        env = {name: value for name, value in os.environ.items() if name not in secret}
     specs = []
     for name in config.models:
         one = config.for_model(name)
@@ -259,7 +276,7 @@ async def run_gateway(config: Config, *, on_ready: Callable[[str, int], None] | 
     beginning: asyncio.Task[None] | None = None
     heart: asyncio.Task[None] | None = None
     try:
-        port = await parts.gateway.start(config.host, config.port)
+        port = await parts.gateway.start(config.host, config.port, tls_context(config))
         parts.switcher.start()
         beginning = loop.create_task(parts.lives.begin())
         beginning.add_done_callback(_begun)
@@ -347,4 +364,4 @@ def build_app(config: Config) -> tuple[App, ModelSwitcher]:
         await parts.lives.end()
         await layer.close()
 
-    return Lifespan(layer, begin, end), parts.switcher
+    return Lifespan(DoorLayer(layer, parts.gateway.doors), begin, end), parts.switcher

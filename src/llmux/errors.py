@@ -125,6 +125,30 @@ class HeadersTooLargeError(LlmuxError):
     retryable = False
 
 
+class UnauthorizedError(LlmuxError):
+    """The request carries no key that is known here."""
+
+    status = 401
+    code = "invalid_api_key"
+    retryable = False
+
+
+class ForbiddenError(LlmuxError):
+    """The key does not open what was asked for."""
+
+    status = 403
+    code = "not_allowed"
+    retryable = False
+
+
+class OriginError(LlmuxError):
+    """A page that is not allowed to sent the request through somebody's browser."""
+
+    status = 403
+    code = "origin_not_allowed"
+    retryable = False
+
+
 class MethodNotAllowedError(LlmuxError):
     """One of the gateway's own paths was asked with a method that it does not have."""
 

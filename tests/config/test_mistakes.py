@@ -95,12 +95,6 @@ def test_a_bound_under_a_model_that_cannot_have_it_is_sent_to_its_home() -> None
     )
 
 
-@pytest.mark.parametrize("key", ["auth", "tls"])
-def test_a_file_that_asks_for_protection_we_cannot_give_does_not_start(key: str) -> None:
-    (told,) = mistakes(f"{GOOD}{key}: {{}}\n")
-    assert told.startswith(f"config.yaml:2:1: `{key}` does not work yet; ")
-
-
 @pytest.mark.parametrize(
     ("text", "name"),
     [

@@ -38,7 +38,7 @@ def written_default(default: object) -> str:
         return str(default).lower()
     if isinstance(default, float):
         return f"{default:g}"
-    return "{}" if default == {} else str(default)
+    return {"()": "[]", "{}": "{}"}.get(str(default), str(default))
 
 
 def written_kind(name: str, rule: Rule) -> str:
@@ -55,6 +55,10 @@ def written_kind(name: str, rule: Rule) -> str:
         kind = "shell text or probe"
     if rule.kind == "env":
         kind = "text or list"
+    if rule.kind in ("keys", "origins"):
+        kind = f"list of {rule.kind}"
+    if rule.kind == "path":
+        kind = "path"
     return f"{kind} or null" if rule.nullable else kind
 
 
@@ -98,3 +102,4 @@ def test_the_long_example_says_the_defaults() -> None:
     assert config.health == default.health
     assert config.hooks == default.hooks
     assert config.log == default.log
+    assert (config.auth, config.tls) == (default.auth, default.tls)

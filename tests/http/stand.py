@@ -10,12 +10,15 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import cast
 
 from llmux.http import Gateway, Limits
+from llmux.http.browser import BrowserGate
+from llmux.http.keys import Keyring
 from tests.http.small_gate import Counter, SmallGate
 
 RESET = struct.pack("ii", 1, 0)
@@ -174,9 +177,12 @@ class Stand:
         self.closed = asyncio.Event()
         """A connection to a backend is over."""
 
-    async def client(self) -> Line:
+    async def client(self, tls: ssl.SSLContext | None = None) -> Line:
         """Connect a client."""
-        line = Line(*await asyncio.open_connection("127.0.0.1", self.port))
+        name = "localhost" if tls else None
+        line = Line(
+            *await asyncio.open_connection("127.0.0.1", self.port, ssl=tls, server_hostname=name)
+        )
         self.lines.append(line)
         return line
 
@@ -199,7 +205,13 @@ def unused_port() -> int:
 
 @contextlib.asynccontextmanager
 async def stand(
-    talk: Talk = ok, *, models: tuple[str, ...] = ("m",), limits: Limits | None = None
+    talk: Talk = ok,
+    *,
+    models: tuple[str, ...] = ("m",),
+    limits: Limits | None = None,
+    keyring: Keyring | None = None,
+    browser: BrowserGate | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Stand]:
     """Set up a backend that talks as told, a gate, and a gateway before them."""
     held: list[Stand] = []
@@ -230,8 +242,10 @@ async def stand(
         limits or Limits(),
         lambda model: meters.setdefault(model, Counter()),
         lambda: b"# nothing\n",
+        keyring=keyring,
+        browser=browser,
     )
-    port = await gateway.start("127.0.0.1", 0)
+    port = await gateway.start("127.0.0.1", 0, tls)
     the_stand = Stand(gate, gateway, port)
     the_stand.meters = meters
     held.append(the_stand)

@@ -30,14 +30,18 @@ class Notice:
 def notices(config: Config, findings: Iterable[Finding], from_2_4: bool) -> list[Notice]:
     """Everything to think about before the first request, the loudest first."""
     told = []
-    if not is_loopback(config.host):
+    open_wide = not is_loopback(config.host)
+    if open_wide and not config.auth.keys:
         told.append(
             Notice(
                 f"whoever reaches {config.host}:{config.port} can use the models and make their "
-                "hooks run: there are no keys yet. `host: 127.0.0.1` keeps it to this machine",
+                "hooks run: there are no keys. Set `auth.keys`, or `host: 127.0.0.1` to keep it to "
+                "this machine",
                 loud=True,
             )
         )
+    elif open_wide and config.tls.cert is None:
+        told.append(Notice("keys and answers travel in the clear: `tls`, or a proxy with TLS"))
     told += [Notice(str(finding)) for finding in findings]
     if from_2_4 and is_loopback(config.host):
         told.append(Notice(f"listens on {config.host} only; `host: 0.0.0.0` is llmux 2.4.0's way"))
@@ -92,7 +96,8 @@ def started_fields(config: Config, port: int | None = None) -> dict[str, object]
 def api_url(config: Config, port: int | None = None) -> str:
     """The base URL that a client on this machine uses."""
     host = _ANY.get(config.host, config.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{port or config.port}/v1"
+    scheme = "http" if config.tls.cert is None else "https"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port or config.port}/v1"
 
 
 def is_loopback(host: str) -> bool:

@@ -1,5 +1,6 @@
 """The config: a file in, frozen data out, and every mistake with its line and what would do."""
 
+from llmux.config.doors import AuthConfig, KeyConfig, TlsConfig
 from llmux.config.findings import Finding, InvalidConfigError, Kind
 from llmux.config.load import Loaded, load_config, parse_config, script_findings
 from llmux.config.model import (
@@ -16,10 +17,12 @@ from llmux.config.model import (
     TcpProbe,
 )
 from llmux.config.rules import Inherit
+from llmux.config.secrets import key_digest, key_path, load_certificate, server_context
 from llmux.errors import ConfigError
 
 __all__ = [
     "Alive",
+    "AuthConfig",
     "BoundsConfig",
     "Config",
     "ConfigError",
@@ -29,6 +32,7 @@ __all__ = [
     "HttpProbe",
     "Inherit",
     "InvalidConfigError",
+    "KeyConfig",
     "Kind",
     "Loaded",
     "LogConfig",
@@ -36,7 +40,12 @@ __all__ = [
     "PolicyConfig",
     "ResolvedModel",
     "TcpProbe",
+    "TlsConfig",
+    "key_digest",
+    "key_path",
+    "load_certificate",
     "load_config",
     "parse_config",
     "script_findings",
+    "server_context",
 ]

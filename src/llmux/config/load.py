@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from llmux.config.check_doors import check_doors
 from llmux.config.findings import (
     Finding,
     InvalidConfigError,
@@ -82,6 +83,7 @@ def parse_config(
     _check_ports(config, reader, "--port" if port is not None else "port")
     _check_policy(config, reader)
     _check_breaker(config, reader)
+    check_doors(config, reader)
     if any(finding.kind is Kind.ERROR for finding in reader.findings):
         raise InvalidConfigError(reader.findings)
     return Loaded(config, in_file_order(reader.findings), from_2_4, reader.places)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
+from llmux.config.doors import AuthConfig, TlsConfig
 from llmux.config.rules import INHERIT, Inherit, Rule, choice, count, key, rules, secs
 
 _T = TypeVar("_T")
@@ -264,7 +265,11 @@ class HooksConfig:
         "config",
     )
     env: str | tuple[str, ...] = key(
-        Rule("env", "`inherit` gives hooks the gateway's environment; a list gives those names."),
+        Rule(
+            "env",
+            "`inherit` gives hooks the gateway's environment, less what `auth` reads as a secret; "
+            "a list gives those names.",
+        ),
         "inherit",
     )
 
@@ -329,8 +334,15 @@ class Config:
     bounds: BoundsConfig = field(default_factory=BoundsConfig)
     health: HealthConfig = field(default_factory=HealthConfig)
     hooks: HooksConfig = field(default_factory=HooksConfig)
+    auth: AuthConfig = field(default_factory=AuthConfig)
+    tls: TlsConfig = field(default_factory=TlsConfig)
     log: LogConfig = field(default_factory=LogConfig)
     path: Path | None = None
+
+    @property
+    def base(self) -> Path:
+        """The directory at which relative paths of the config begin."""
+        return Path() if self.path is None else self.path.resolve().parent
 
     def for_model(self, name: str) -> ResolvedModel:
         """Everything that holds for one model, its own keys before those above it.
@@ -395,6 +407,8 @@ SECTIONS: Final[Mapping[str, type[Any]]] = {
     "bounds": BoundsConfig,
     "health": HealthConfig,
     "hooks": HooksConfig,
+    "auth": AuthConfig,
+    "tls": TlsConfig,
     "log": LogConfig,
 }
 """The sections of fixed keys, by name; `models` has names that its author chooses."""

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from llmux.config import scalars
+from llmux.config.doors import KeyConfig
 from llmux.config.findings import Finding, Kind, closest, dotted, excerpt
+from llmux.config.keys_reader import Misread, read_keys, read_origins
 from llmux.config.model import (
     SECTIONS,
     Alive,
@@ -24,10 +26,8 @@ from llmux.config.model import (
 from llmux.config.nodes import ListNode, MappingNode, Mark, Node, Scalar, shown
 from llmux.config.rules import REQUIRED, Rule, rules
 
-_REFUSED: Final = {
-    "auth": "keys are not checked yet, and a file that asks for them must not run open",
-    "tls": "TLS is not spoken yet, and a file that asks for it must not run in the clear",
-}
+_DOORS: Final = frozenset(("auth", "tls"))
+"""Sections that protect: what is misspelt there, or for one of them, must not run open."""
 _MOST_OPTIONS: Final = 10_000
 _DEEPEST_OPTIONS: Final = 50
 
@@ -59,8 +59,6 @@ class SchemaReader:
                 values[name] = self._section((name,), node, SECTIONS[name])
             elif name == "models":
                 values["models"] = self._models(key, node)
-            elif name in _REFUSED:
-                self.report(key.mark, f"`{name}` does not work yet", hint=_REFUSED[name])
             else:
                 self._unknown((), key, {*top, *SECTIONS, "models"})
         if "models" not in values:
@@ -123,7 +121,8 @@ class SchemaReader:
         if not isinstance(node, MappingNode):
             keys = ", ".join(known)
             message = f"{dotted(path)} must be a mapping"
-            self.report(node.mark, message, shown(node), f"with some of the keys {keys}")
+            there = "" if path[0] in _DOORS else shown(node)  # it may be a key
+            self.report(node.mark, message, there, f"with some of the keys {keys}")
             return _built(section, values)
         for key, child in node.entries:
             if key.value in known:
@@ -143,6 +142,8 @@ class SchemaReader:
         """Read one key: its name and value, or nothing (and a finding) if it cannot be read."""
         self.new_keys |= not rule.since_2_4
         self.places[path] = node.mark
+        if rule.kind == "keys":
+            return {key.value: self._keys(path, node)}
         try:
             return {key.value: self._value(path, node, rule)}
         except ValueError as error:
@@ -155,6 +156,8 @@ class SchemaReader:
             return self._options(path, node)
         if rule.kind == "alive":
             return self._alive(path, node)
+        if rule.kind == "origins":
+            return self._origins(path, node)
         if rule.kind == "env" and isinstance(node, ListNode):
             return tuple(_variable(item) for item in node.items)
         if not isinstance(node, Scalar):
@@ -164,6 +167,26 @@ class SchemaReader:
                 return None
             raise ValueError(f"must be {_WANTED[rule.kind]} and cannot be null")
         return _READERS[rule.kind](node, rule)
+
+    def _keys(self, path: tuple[str, ...], node: Node) -> tuple[KeyConfig, ...]:
+        found: list[KeyConfig] = []
+        for number, (mark, one) in enumerate(read_keys(node)):
+            place = (*path, str(number)) if isinstance(node, ListNode) else path
+            self.places[place] = mark
+            if isinstance(one, KeyConfig):
+                found.append(one)
+            else:
+                self.report(one.mark, f"{dotted(place)} {one}", hint=one.hint)
+                found.append(KeyConfig("sha256", f"{number:064x}"))  # harmless, not handed out
+        return tuple(found)
+
+    def _origins(self, path: tuple[str, ...], node: Node) -> tuple[str, ...]:
+        try:
+            return read_origins(node)
+        except Misread as misread:
+            message = f"{dotted(path)} {misread}"
+            self.report(misread.mark, message, misread.found, misread.hint)
+            return ()
 
     def _alive(self, path: tuple[str, ...], node: Node) -> Alive | None:
         if isinstance(node, Scalar):
@@ -211,7 +234,9 @@ class SchemaReader:
         else:
             hint = f"the keys here are {', '.join(sorted(known))}"
         message = f"{dotted([name])} is not a key of {here}"
-        self.report(key.mark, message, name, hint, Kind.UNKNOWN_KEY)
+        protects = path[:1] in {("auth",), ("tls",)} or (not path and _means_doors(name))
+        kind = Kind.ERROR if protects else Kind.UNKNOWN_KEY
+        self.report(key.mark, message, name, hint, kind)
 
 
 def _built(section: type[Any], values: dict[str, Any]) -> Any:
@@ -320,6 +345,7 @@ _READERS: Final[Mapping[str, Any]] = {
     "choice": _choice,
     "env": _env,
     "state": _state,
+    "path": _text,
 }
 _WANTED: Final[Mapping[str, str]] = {
     "port": "a whole number from 1 to 65535",
@@ -332,6 +358,7 @@ _WANTED: Final[Mapping[str, str]] = {
     "choice": "a text",
     "env": "`inherit` or a list of names of variables",
     "state": "auto, off or a path",
+    "path": "a path",
 }
 
 
@@ -372,6 +399,13 @@ def _homes(name: str, but: str = "") -> str:
         if section != but and any(name == key for key, _, _ in rules(keys))
     ]
     return " or ".join(places)
+
+
+def _means_doors(name: str) -> bool:
+    """Whether an unknown key of the top level was meant to protect."""
+    return closest(name, (*SECTIONS, "models")) in _DOORS or any(
+        name == key for section in _DOORS for key, _, _ in rules(SECTIONS[section])
+    )
 
 
 _EVERY_KEY: Final = {

@@ -42,6 +42,9 @@ class Rule:
         "env",
         "options",
         "state",
+        "keys",
+        "origins",
+        "path",
     ]
     why: str
     """One sentence for the reference."""

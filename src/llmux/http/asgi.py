@@ -17,7 +17,9 @@ from llmux.errors import BackendUnreachableError, BodyTooLargeError, LlmuxError
 from llmux.http import dialects, wire
 from llmux.http.asgi_answer import BrokenAnswerError, HeldAnswer
 from llmux.http.backend import Backend
+from llmux.http.doors import SHIELD, refuse_model
 from llmux.http.gate import Meter
+from llmux.http.keys import Caller
 from llmux.http.limits import Limits
 from llmux.http.look import model_in
 from llmux.http.upstream import Upstream
@@ -29,6 +31,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+CALLER: Final = "llmux.caller"
+"""The key in a scope under which `DoorLayer` leaves who sends a request."""
 _RETRY_SECONDS: Final = 0.1
 """Pause between two tries at a backend that still loads."""
 
@@ -78,6 +82,8 @@ class SwitchLayer:
             path: bytes = scope["path"].encode()
             error = BodyTooLargeError(f"the body has more than {self.limits.max_body_bytes} bytes")
             await send_error(send, path, error)
+        elif model is not None and (who := scope.get(CALLER)) and not who.may_use(model):
+            await send_error(send, scope["path"].encode(), refuse_model(model))
         elif model is None or not self.switcher.is_registered(model):
             await self.app(scope, _replay(read, receive), send)
         else:
@@ -136,7 +142,9 @@ class SwitchLayer:
         ticket.on_cut = on_cut
         started = False
         try:
-            ticket.weight = weight(ticket.weight, _priority(scope["headers"]))
+            caller: Caller | None = scope.get(CALLER)
+            granted = None if caller is None else caller.priority
+            ticket.weight = weight(ticket.weight, _priority(scope["headers"]), granted)
             await switcher.admission(ticket)
             meter.waited(loop.time() - ticket.arrived)
             answer = await self._ask(scope, model, body, ticket)
@@ -311,13 +319,23 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-async def send_error(send: Send, path: bytes, error: LlmuxError) -> None:
-    """Answer with an error in the dialect of the path (without query)."""
-    body = dialects.error_body(path, error)
-    fields = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    for line in dialects.error_fields(error).split(b"\r\n"):
+def pairs(lines: bytes) -> list[tuple[bytes, bytes]]:
+    """Split header lines, each with its CRLF, into what ASGI wants."""
+    found = []
+    for line in lines.split(b"\r\n"):
         if line:
             name, _, value = line.partition(b": ")
-            fields.append((name, value))
+            found.append((name, value))
+    return found
+
+
+async def send_error(
+    send: Send, path: bytes, error: LlmuxError, more: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
+    """Answer with an error in the dialect of the path (without query), with `more` fields."""
+    body = dialects.error_body(path, error)
+    fields = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    fields += pairs(dialects.error_fields(error) + SHIELD)
+    fields += more
     await send({"type": "http.response.start", "status": error.status, "headers": fields})
     await send({"type": "http.response.body", "body": body})

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from llmux.errors import LlmuxError
-from llmux.http.asgi import App, Receive, Scope, Send, send_error
+from llmux.http.asgi import CALLER, App, Receive, Scope, Send, pairs, send_error
+from llmux.http.doors import SHIELD
 from llmux.http.gate import Meter
 from llmux.http.relay import unknown_model
 from llmux.http.request import Request
@@ -28,6 +29,7 @@ class OwnRoutes:
         request = Request()
         request.method = scope["method"].encode()
         request.path = scope.get("raw_path") or scope["path"].encode()
+        request.caller = scope.get(CALLER)
         handler = self._routes.find(request.path)
         try:
             if handler is None:
@@ -40,6 +42,7 @@ class OwnRoutes:
         fields = [
             (b"content-type", answer.content_type),
             (b"content-length", b"%d" % len(answer.body)),
+            *pairs(answer.fields + SHIELD),
         ]
         await send({"type": "http.response.start", "status": answer.status, "headers": fields})
         body = b"" if request.method == b"HEAD" else answer.body

@@ -17,6 +17,8 @@ from llmux.errors import LlmuxError
 
 _ANTHROPIC_TYPES: Final = {
     400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
     404: "not_found_error",
     405: "invalid_request_error",
     408: "timeout_error",
@@ -96,6 +98,8 @@ def request_id_line(lines: bytes, ours: bytes) -> bytes:
 def error_fields(error: LlmuxError) -> bytes:
     """Write the header lines that tell machines whether and when to ask again."""
     lines = [b"x-llmux-error: 1\r\n"]
+    if error.status == 401:
+        lines.append(b'www-authenticate: Bearer realm="llmux"\r\n')
     if error.retryable is False:
         lines.append(b"x-should-retry: false\r\n")
     if error.retry_after is not None:

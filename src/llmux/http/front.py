@@ -19,6 +19,7 @@ from llmux.errors import (
     RequestTimeoutError,
 )
 from llmux.http import dialects, wire
+from llmux.http.doors import SHIELD
 from llmux.http.request import Request, RequestReader
 from llmux.http.routes import JSON, Answer
 
@@ -62,7 +63,7 @@ class Front(asyncio.Protocol):
         """The request that is being answered."""
         self.paused = False
         """The client takes no more for now."""
-        self._reader = RequestReader(gateway.limits, gateway.known)
+        self._reader = RequestReader(gateway.limits, gateway.known, gateway.doors)
         self._pumping = False
         self._tunnel: Exchange | None = None
         self._held = False
@@ -241,7 +242,7 @@ class Front(asyncio.Protocol):
                 content_type=answer.content_type,
                 date=self.gateway.date(),
                 request_id=request.request_id,
-                fields=answer.fields,
+                fields=answer.fields + request.cors + SHIELD,
                 connection=connection,
                 head_only=request.method == b"HEAD",
             )
@@ -255,6 +256,9 @@ class Front(asyncio.Protocol):
         self._tunnel = None
         self._reader.queue.clear()
         sock = self._transport.get_extra_info("socket")
+        if reset and self._transport.get_extra_info("ssl_object") is not None:
+            self._transport.abort()  # closing says goodbye under TLS, as an end would
+            return
         if reset and sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._close()

@@ -14,6 +14,7 @@ from llmux.core.priority import weight
 from llmux.errors import BackendUnreachableError, BadRequestError, LlmuxError, NotRegisteredError
 from llmux.http import dialects, wire
 from llmux.http.answer import EMPTY, LENGTH, UNTIL_CLOSE, AnswerReader
+from llmux.http.doors import readable, refuse_model
 from llmux.http.look import model_in
 from llmux.http.request import Request
 from llmux.http.upstream import Upstream
@@ -102,6 +103,11 @@ class Exchange:
         body = self._request.body
         model = model_in(body) if body else None
         backend = None if model is None else gateway.backends.get(model)
+        caller = self._request.caller
+        if caller is not None and model is not None and not caller.may_use(model):
+            self._arrived = gateway.loop.time()
+            self._fail(refuse_model(model))
+            return
         if backend is None or model is None:
             self._arrived = gateway.loop.time()
             self._fail(unknown_model(model))
@@ -116,8 +122,10 @@ class Exchange:
             ticket.on_rejected = self._on_rejected
             ticket.on_cut = self.cut
             asked = self._request.priority
-            if asked is not None:
-                ticket.weight = weight(ticket.weight, asked.decode("latin-1"))
+            granted = None if caller is None else caller.priority
+            if asked is not None or granted is not None:
+                said = None if asked is None else asked.decode("latin-1")
+                ticket.weight = weight(ticket.weight, said, granted)
             admitted = gate.enter(ticket)
         except LlmuxError as error:
             self._arrived = self._arrived or gateway.loop.time()
@@ -255,7 +263,7 @@ class Exchange:
         elif request.old:
             connection = b"connection: keep-alive\r\n"
         return b"%b%b%b%b%b\r\n" % (
-            answer.lines,
+            readable(answer.lines, request.cors) if request.cors else answer.lines,
             framing,
             b"" if answer.has_date else b"date: %b\r\n" % gateway.date(),
             ours,

@@ -20,6 +20,8 @@ from llmux.errors import (
     LlmuxError,
 )
 from llmux.http import wire
+from llmux.http.doors import CREDENTIALS, WATCHED, Doors
+from llmux.http.keys import Caller
 from llmux.http.limits import Limits
 
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
@@ -35,6 +37,7 @@ class KnownRequest(NamedTuple):
     target: bytes
     path: bytes
     lines: bytes
+    caller: Caller | None
 
 
 class Request:
@@ -42,7 +45,9 @@ class Request:
 
     __slots__ = (
         "body",
+        "caller",
         "continued",
+        "cors",
         "error",
         "keep_alive",
         "lines",
@@ -78,6 +83,10 @@ class Request:
         self.priority: bytes | None = None
         """What its `x-llmux-priority` says, unread."""
         self.request_id = b""
+        self.caller: Caller | None = None
+        """Who sends it, None where nobody has to say."""
+        self.cors = b""
+        """Lines for its answer that let an allowed page read it."""
         self.error: LlmuxError | None = None
 
 
@@ -90,6 +99,7 @@ class RequestReader:
         "_candidate",
         "_chunks",
         "_connection",
+        "_doors",
         "_dropped",
         "_expect",
         "_fields",
@@ -99,6 +109,7 @@ class RequestReader:
         "_known",
         "_length",
         "_muted",
+        "_noted",
         "_parser",
         "_received",
         "_request",
@@ -113,8 +124,14 @@ class RequestReader:
         "queued_bytes",
     )
 
-    def __init__(self, limits: Limits, known: wire.Memo[KnownRequest] | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        known: wire.Memo[KnownRequest] | None = None,
+        doors: Doors | None = None,
+    ) -> None:
         self._bounds = limits
+        self._doors = doors or Doors()
         self._known = wire.Memo() if known is None else known
         self._candidate: bytes | None = None
         self._parser = httptools.HttpRequestParser(self)
@@ -135,6 +152,7 @@ class RequestReader:
     def _start(self) -> None:
         self._request = Request()
         self._fields: list[bytes] = []
+        self._noted: list[tuple[bytes, bytes]] = []
         self._host = b""
         self._hosts = 0
         self._te = 0
@@ -199,7 +217,7 @@ class RequestReader:
         if len(data) != end + length or (most is not None and length > most):
             return False
         request = Request()
-        request.method, request.target, request.path, request.lines = known
+        request.method, request.target, request.path, request.lines, request.caller = known
         request.body = data[end:]
         request.keep_alive = request.plain = True
         request.request_id = wire.new_request_id()
@@ -253,6 +271,11 @@ class RequestReader:
             return
         key = name.lower()
         if key in _SPECIAL:
+            if key in WATCHED:
+                self._fields += (name, b": ", value, b"\r\n")
+                if key not in CREDENTIALS or self._doors.guarded:
+                    self._noted.append((key, value))
+                return
             self._dropped += len(name) + len(value) + 4
             self._take_special(key, name, value)
         else:
@@ -313,10 +336,13 @@ class RequestReader:
             self._judge_connection(request, self._connection)
         if request.upgrade is not None:
             self._judge_upgrade(request)
+        self._judge_caller(request)
         request.lines = b"".join(self._fields)
         if not request.request_id:
             if self._candidate is not None and self._is_plain(request):
-                known = KnownRequest(request.method, request.target, request.path, request.lines)
+                known = KnownRequest(
+                    request.method, request.target, request.path, request.lines, request.caller
+                )
                 self._known.put(self._candidate, known)
             request.request_id = wire.new_request_id()
         self._candidate = None
@@ -400,12 +426,27 @@ class RequestReader:
         if request.old or h2c or b"upgrade" not in named:
             request.upgrade = None
 
+    def _judge_caller(self, request: Request) -> None:
+        """Ask the doors who sends this, and whether it may come in."""
+        if not self._noted and not self._doors.guarded:
+            return
+        entry = self._doors.judge(request.method, request.path, self._host, self._noted)
+        request.caller = entry.caller
+        request.cors = entry.cors
+        if entry.error is not None:
+            raise entry.error
+        if entry.preflight:
+            request.max_forwards = 0  # a browser's question to us is not for a backend
+        if entry.strip:
+            self._fields = wire.without(self._fields, CREDENTIALS)
+
     def _is_plain(self, request: Request) -> bool:
         """Whether nothing in this head asks for more than relaying and keeping the connection."""
         return (
             request.keep_alive
             and not request.old
             and request.max_forwards is None
+            and not request.cors
             and self._te == 0
             and self._expect is None
             and request.priority is None
@@ -434,4 +475,5 @@ _SPECIAL: Final = wire.HOP_BY_HOP | {
     b"max-forwards",
     b"x-llmux-priority",
     b"x-request-id",
+    *WATCHED,
 }

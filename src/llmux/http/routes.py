@@ -14,12 +14,19 @@ from urllib.parse import unquote
 import msgspec
 
 from llmux.errors import MethodNotAllowedError
+from llmux.http.doors import Scope, refuse_model
 from llmux.http.gate import Gate
+from llmux.http.keys import STRANGER
 from llmux.http.relay import unknown_model
 from llmux.http.request import Request
 
 JSON: Final = b"application/json"
 _MODELS: Final = b"/v1/models"
+METRICS: Final = b"/metrics"
+_SCOPES: Final = {
+    METRICS: Scope.INSPECT,
+    **dict.fromkeys((b"/health", b"/healthz", b"/livez", b"/ready", b"/readyz"), Scope.OPEN),
+}
 _READING: Final = frozenset((b"GET", b"HEAD"))
 
 
@@ -55,7 +62,7 @@ class Routes:
             {
                 b"/": self._root,
                 _MODELS: self._models,
-                b"/metrics": self._metrics,
+                METRICS: self._metrics,
                 b"/health": self._health,
                 b"/healthz": self._health,
                 b"/livez": self._health,
@@ -63,6 +70,12 @@ class Routes:
                 b"/readyz": self._ready,
             }
         )
+
+    def scope(self, path: bytes) -> Scope:
+        """Say what a path opens; everything that is relayed is for using models."""
+        if path in _SCOPES:
+            return _SCOPES[path]
+        return Scope.USE if self.find(path) is None else Scope.LIST
 
     def find(self, path: bytes) -> Handler | None:
         """Give the handler of an own path, None for a path that is relayed."""
@@ -93,13 +106,16 @@ class Routes:
         )
 
     def _models(self, request: Request) -> Answer:
-        del request
         names = sorted(self.gate.registered_models())
+        if request.caller is not None:
+            names = [name for name in names if request.caller.may_use(name)]
         return _json({"object": "list", "data": [self._entry(name) for name in names]})
 
     def _model(self, request: Request) -> Answer:
         raw = request.path[len(_MODELS) + 1 :]
         name = unquote(raw.decode("utf-8", "replace"))
+        if request.caller is not None and not request.caller.may_use(name):
+            raise refuse_model(name)
         if not self.gate.is_registered(name):
             raise unknown_model(name)
         return _json(self._entry(name))
@@ -122,10 +138,11 @@ class Routes:
         return _json({"status": "ok"})
 
     def _ready(self, request: Request) -> Answer:
-        del request
         if self.stopping():
             return _json({"status": "stopping"}, 503)
         problems = self.problems()
+        if problems and request.caller is STRANGER:
+            return _json({"status": "not ready"}, 503)
         if problems:
             return _json({"status": "not ready", "problems": problems}, 503)
         return _json({"status": "ready"})

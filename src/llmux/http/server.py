@@ -7,14 +7,18 @@ reads them and `relay` answers them.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from llmux.errors import DrainingError
 from llmux.http import wire
 from llmux.http.backend import Backend
+from llmux.http.browser import BrowserGate
+from llmux.http.doors import Doors
 from llmux.http.front import Front
 from llmux.http.gate import Gate, Meter
+from llmux.http.keys import Keyring
 from llmux.http.limits import Limits
 from llmux.http.relay import Exchange
 from llmux.http.request import KnownRequest
@@ -23,6 +27,8 @@ from llmux.http.timed import exchange_for
 
 _LOOK_SECONDS: Final = 0.02
 """How often it is looked, during a stop, whether all answers are out."""
+_GOODBYE_SECONDS: Final = 2.0
+"""How long a client under TLS may take to say goodbye."""
 _CUT_SECONDS: Final = 0.5
 """How long the last words of cut answers may take to go out."""
 
@@ -45,6 +51,8 @@ class Gateway:
         metrics_type: bytes = b"text/plain; version=0.0.4; charset=utf-8",
         problems: Callable[[], list[dict[str, object]]] = list,
         limits_for: Callable[[str], Limits] | None = None,
+        keyring: Keyring | None = None,
+        browser: BrowserGate | None = None,
     ) -> None:
         self.gate = gate
         self.limits = limits
@@ -58,6 +66,7 @@ class Gateway:
         self.known: wire.Memo[KnownRequest] = wire.Memo()
         """Heads of requests that were read before, for all connections."""
         self.routes = Routes(gate, render_metrics, metrics_type, lambda: self.stopping, problems)
+        self.doors = Doors(keyring, browser, self.routes.scope)
         self.loop: asyncio.AbstractEventLoop
         self._ports = dict(backends)
         self._meter_for = meter_for
@@ -75,8 +84,16 @@ class Gateway:
         """The value for `Date`, at most a second old."""
         return self._date
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; gives the port, which is a free one where 0 was asked. OSError if taken."""
+    def change_doors(self, keyring: Keyring, browser: BrowserGate) -> None:
+        """Let other keys and pages in from now on; requests that came before stay as they are."""
+        self.doors.change(keyring, browser)
+        self.known.forget()
+
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+        """Listen; gives the port, which is a free one where 0 was asked. OSError if taken.
+
+        With `tls` clients speak HTTPS; a handshake has to be done within the bound of a head.
+        """
         loop = self.loop = asyncio.get_running_loop()
         for model, backend_port in self._ports.items():
             self.backends[model] = Backend(
@@ -87,7 +104,13 @@ class Gateway:
         backlog = 1024 if type(loop).__module__.startswith("uvloop") else 128
         try:
             self._server = await loop.create_server(
-                lambda: Front(self), host, port, backlog=backlog
+                lambda: Front(self),
+                host,
+                port,
+                backlog=backlog,
+                ssl=tls,
+                ssl_handshake_timeout=self.limits.header_timeout_secs if tls else None,
+                ssl_shutdown_timeout=_GOODBYE_SECONDS if tls else None,
             )
         except BaseException:
             self._cancel_sweep()
@@ -161,6 +184,8 @@ class Gateway:
         now = self.loop.time()
         self._date = wire.http_date()
         self._sweeper = self.loop.call_later(self.limits.sweep_interval(), self._sweep)
+        if self.doors.look(now):
+            self.known.forget()
         for front in list(self.fronts):
             front.sweep(now)
         for backend in self.backends.values():

@@ -60,6 +60,10 @@ class Memo(Generic[Known]):
         self._meanings: dict[bytes, Known] = {}
         self.get = self._meanings.get
 
+    def forget(self) -> None:
+        """Begin anew: what was remembered means something else now."""
+        self._meanings.clear()
+
     def put(self, key: bytes, meaning: Known) -> None:
         """Remember a head; a full memo begins anew."""
         if len(key) <= _LARGEST_KNOWN:
