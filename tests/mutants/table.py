@@ -35,8 +35,8 @@ MUTANTS = [
     Mutant(
         "leave does not count out who was inside",
         DESK,
-        "            del lane.inside[ticket]\n",
-        "",
+        "            lane = ticket.lane\n            del lane.inside[ticket]\n",
+        "            lane = ticket.lane\n",
     ),
     Mutant(
         "leave does not take a waiting ticket out of its queue",
@@ -509,8 +509,8 @@ MUTANTS = [
     Mutant(
         "a full queue refuses nobody",
         DESK,
-        "        if bound is not None and len(lane.waiting) >= bound and",
-        "        if bound is not None and len(lane.waiting) > bound and",
+        "        if bound is not None and len(lane.waiting) >= bound:",
+        "        if bound is not None and len(lane.waiting) > bound:",
     ),
     Mutant(
         "a rescued request goes to the end of its queue",
@@ -521,8 +521,38 @@ MUTANTS = [
     Mutant(
         "a rescued request is counted inside for ever",
         DESK,
-        "        del lane.inside[ticket]\n        ticket.stage = NEW\n",
-        "        ticket.stage = NEW\n",
+        "        if ticket.stage == INSIDE:\n            del lane.inside[ticket]\n",
+        "        if ticket.stage == INSIDE:\n            pass\n",
+    ),
+    Mutant(
+        "a rescued request is refused like a newcomer",
+        DESK,
+        "self._forbidden(lane) if again else self.refusal(",
+        "self.refusal(",
+    ),
+    Mutant(
+        "bytes that waited are never taken off",
+        DESK,
+        "        self.buffered -= ticket.size\n",
+        "",
+    ),
+    Mutant(
+        "bytes of bodies bind nobody",
+        DESK,
+        "self.buffered + size > most",
+        "self.buffered > most + size",
+    ),
+    Mutant(
+        "requests of a dead backend take places in its next life",
+        LIFE,
+        "            lane.end_life()\n",
+        "",
+    ),
+    Mutant(
+        "a lost request is remembered for ever",
+        DESK,
+        "        if stage == LOST:\n            ticket.lane.lost.discard(ticket)\n",
+        "",
     ),
     # ---- the driver ----------------------------------------------------------------------------
     Mutant(

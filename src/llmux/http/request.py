@@ -406,6 +406,8 @@ class RequestReader:
         if b"#" in target:
             raise BadRequestError("A target has no fragment.")
         request.path = target.partition(b"?")[0] if b"?" in target else target
+        if b"%00" in request.path:
+            raise BadRequestError("A path has no NUL in it.")
 
     def _judge_connection(self, request: Request, connection: bytes) -> None:
         named = wire.tokens(connection)
