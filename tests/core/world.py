@@ -475,8 +475,10 @@ class World:
         due |= {("rest", lane.name) for lane in lanes if lane.resting}
         due |= {("stuck", lane.name) for lane in lanes if lane.stuck}
         watched = [lane for lane in lanes if lane.waiting and lane.settings.max_wait is not None]
-        due |= {("overdue", lane.name) for lane in watched if not lane.overdue}
+        due |= {("overdue", lane.name) for lane in watched if len(lane.late) < len(lane.waiting)}
         assert all(lane in watched for lane in lanes if lane.overdue), "overdue are none"
+        assert all(lane.late <= lane.waiting.keys() for lane in lanes), "who left is overdue"
+        assert all(0 <= lane.owed <= len(lane.late) for lane in lanes), "more are owed than overdue"
         due |= {("deadline", one) for one in self.waiting if one.lane.settings.request_timeout}
         source = plan.source if draining and plan is not None else None
         if source is not None and source.settings.drain_timeout is not None:

@@ -227,9 +227,8 @@ MUTANTS = [
     Mutant(
         "a Defer outlives its last waiter",
         DESK,
-        "            lane.waiting_sum = 0.0\n            lane.reason = None\n"
-        "            self._forget_wish(lane)\n",
-        "            lane.waiting_sum = 0.0\n            lane.reason = None\n",
+        "            lane.reason = None\n            self._forget_wish(lane)\n",
+        "            lane.reason = None\n",
     ),
     # ---- the policy --------------------------------------------------------------------------
     Mutant(
@@ -377,14 +376,14 @@ MUTANTS = [
     Mutant(
         "whoever falls due is not noticed",
         LIFE,
-        "            lane.overdue = True\n",
+        "            lane.late.add(ticket)\n",
         "            pass\n",
     ),
     Mutant(
         "a wake forgives all failures",
         SWITCH,
-        "        lane.activated_at = now\n        bound",
-        "        lane.level = 0\n        lane.activated_at = now\n        bound",
+        "        lane.owed = len(lane.late)\n",
+        "        lane.level = 0\n        lane.owed = len(lane.late)\n",
     ),
     Mutant(
         "an answer forgives nothing",
@@ -485,14 +484,44 @@ MUTANTS = [
     Mutant(
         "those held back go before everybody overdue",
         SWITCH,
-        "        return _due(lane) <= _due(target) if target.overdue else lane.overdue\n",
+        "        return lane.owed > 0 or _due(lane) <= _due(target)\n",
         "        return True\n",
+    ),
+    Mutant(
+        "who was overdue when the model was woken is left behind",
+        SWITCH,
+        "        return lane.owed > 0 or _due(lane) <= _due(target)\n",
+        "        return _due(lane) <= _due(target)\n",
+    ),
+    Mutant(
+        "nobody is overdue any more as soon as one of them is admitted",
+        LANE,
+        "            self.late.remove(ticket)\n            self.owed -= self.owed > 0\n",
+        "            self.late.clear()\n            self.owed = 0\n",
+    ),
+    Mutant(
+        "a priority goes before the overdue of its model",
+        DESK,
+        "        if lane.limit is None or lane.overdue:\n",
+        "        if lane.limit is None:\n",
+    ),
+    Mutant(
+        "within a model the heaviest goes first for ever",
+        LANE,
+        "key=lambda one: (one.weight * (now - one.arrived), one.weight))\n",
+        "key=lambda one: one.weight)\n",
+    ),
+    Mutant(
+        "between models priorities count for nothing",
+        SWITCH,
+        "    return lanes[0] if len(lanes) == 1 else max(lanes, key=lambda lane: lane.pull(now))\n",
+        "    return lanes[0]\n",
     ),
     Mutant(
         "the watch does not follow the oldest",
         DESK,
-        "            self.stale.add(lane)\n        lane.waiting_sum",
-        "        lane.waiting_sum",
+        "            self.stale.add(lane)\n        self.waiting_total",
+        "        self.waiting_total",
     ),
     Mutant(
         "max_in_flight lets one too many in",
@@ -515,8 +544,8 @@ MUTANTS = [
     Mutant(
         "a rescued request goes to the end of its queue",
         DESK,
-        "            ordered = sorted(lane.waiting, key=lambda one: one.arrived)\n",
-        "            ordered = list(lane.waiting)\n",
+        "            lane.sort()\n",
+        "",
     ),
     Mutant(
         "a rescued request is counted inside for ever",

@@ -98,7 +98,7 @@ class Switchboard(Renewal):
             case "stuck":
                 self._unstick(lane, now)
             case "overdue":
-                self._fall_due(lane)
+                self._fall_due(lane, now)
             case "ask":
                 self.dirty = True
             case "defer":

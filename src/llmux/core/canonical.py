@@ -38,7 +38,9 @@ class LaneForm(NamedTuple):
     level: int
     stuck: bool
     stuck_level: int
-    overdue: bool
+    late: tuple[bool, ...]
+    """Which of those who wait are overdue."""
+    owed: int
     proven: bool
     asked: bool
     change: Change
@@ -91,7 +93,8 @@ def canonical(board: Switchboard) -> BoardForm:
                 lane.level,
                 lane.stuck,
                 lane.stuck_level,
-                lane.overdue,
+                tuple(ticket in lane.late for ticket in lane.waiting),
+                lane.owed,
                 lane.proven,
                 lane.name in board.asking,
                 lane.change,
@@ -161,6 +164,8 @@ def _copied_lane(old: Lane, renamed: dict[Ticket, Ticket]) -> Lane:
     new.inside = {_copied_ticket(ticket, renamed): None for ticket in old.inside}
     new.waiting = {_copied_ticket(ticket, renamed): None for ticket in old.waiting}
     new.lost = {_copied_ticket(ticket, renamed) for ticket in old.lost}
+    new.late = {renamed[ticket] for ticket in old.late}
+    new.watched = None if old.watched is None else renamed[old.watched]
     new.ranks = ranked(new.waiting)
     new.arrival_log = list(old.arrival_log)
     new.arrival_sums = list(old.arrival_sums)

@@ -61,7 +61,7 @@ class Desk:
         self.turn_asked = False
         self.closed = False
         self.stale: set[Lane] = set()
-        """Models whose oldest waiting request has changed in this turn of `handle`."""
+        """Models in which another request is to be watched since this turn of `handle`."""
         self.held = False
         """Somebody is overdue: the active model admits nothing new."""
         self.restore: Lane | None = None
@@ -230,8 +230,8 @@ class Desk:
             return
         ticket.stage = WAITING
         lane.queue(ticket)
-        if lane.settings.max_wait is not None and len(lane.waiting) == 1:
-            self._watch_oldest(lane, now)
+        if lane.watched is None:
+            self._watch(lane, now)
         self.waiting_total += 1
         self.buffered += ticket.size
         self.dirty = True
@@ -263,9 +263,9 @@ class Desk:
     def _unqueue(self, ticket: Ticket) -> None:
         """Take a ticket out of its queue; what it becomes is the caller's to say."""
         lane = ticket.lane
-        first = lane.oldest is ticket
         lane.unqueue(ticket)
-        if first and lane.settings.max_wait is not None:
+        if ticket is lane.watched:
+            lane.watched = None
             self._effects.append(fx.CancelAlarm(("overdue", lane.name)))
             self.stale.add(lane)
         self.waiting_total -= 1
@@ -276,19 +276,25 @@ class Desk:
             lane.reason = None
             self._forget_wish(lane)
 
-    def _watch_oldest(self, lane: Lane, now: float) -> None:
-        """Set the alarm at which the model's oldest request is overdue."""
-        oldest, bound = lane.oldest, lane.settings.max_wait
-        if oldest is not None and bound is not None:
-            left = oldest.arrived + bound - now
+    def _watch(self, lane: Lane, now: float) -> None:
+        """Set the alarm at which the next of those who wait is overdue.
+
+        Each is noted when its own alarm rings, so that nobody who is overdue is taken for
+        somebody who is not, in whatever moment one before it leaves.
+        """
+        bound = lane.settings.max_wait
+        if bound is None:
+            return
+        lane.watched = next((one for one in lane.waiting if one not in lane.late), None)
+        if lane.watched is not None:
+            left = lane.watched.arrived + bound - now
             self._effects.append(fx.SetAlarm(("overdue", lane.name), max(0.0, left)))
 
     def _renew_watches(self, now: float) -> None:
-        """Follow the queues whose oldest request has changed."""
+        """Follow the queues in which another request will be overdue next."""
         for lane in self.lanes.values():
             if lane in self.stale:
-                lane.overdue = False
-                self._watch_oldest(lane, now)
+                self._watch(lane, now)
         self.stale.clear()
 
     def _admit_waiting(self, lane: Lane, now: float, source: str | None) -> None:

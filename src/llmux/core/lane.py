@@ -87,12 +87,13 @@ class Lane:
         "inside",
         "last_arrival",
         "last_failure",
+        "late",
         "level",
         "limit",
         "loading_until",
         "lost",
         "name",
-        "overdue",
+        "owed",
         "phase",
         "proven",
         "ranks",
@@ -108,6 +109,7 @@ class Lane:
         "sums_at",
         "waiting",
         "waiting_sum",
+        "watched",
         "weight_sum",
         "weighted_sum",
         "wish",
@@ -135,8 +137,12 @@ class Lane:
         self.stuck = False
         """Its last sleep failed: it is not left (or put to sleep again) yet."""
         self.stuck_level = 0
-        self.overdue = False
-        """Its oldest request has waited `max_wait`: it goes first."""
+        self.late: set[Ticket] = set()
+        """Those who have waited `max_wait`; while there are any the model goes first."""
+        self.watched: Ticket | None = None
+        """Who will be late next: the alarm `overdue` is set for it."""
+        self.owed = 0
+        """How many were late already when the model was woken, and still wait."""
         self.limit = settings.max_in_flight
         self.proven = False
         self.change = Change.NONE
@@ -164,6 +170,11 @@ class Lane:
         return next(iter(self.waiting), None)
 
     @property
+    def overdue(self) -> bool:
+        """Whether somebody has waited `max_wait`."""
+        return bool(self.late)
+
+    @property
     def has_place(self) -> bool:
         """Whether `max_in_flight` leaves a place for one more inside."""
         return self.limit is None or len(self.inside) < self.limit
@@ -179,6 +190,9 @@ class Lane:
     def unqueue(self, ticket: Ticket) -> None:
         """Take a ticket out of those who wait."""
         del self.waiting[ticket]
+        if ticket in self.late:
+            self.late.remove(ticket)
+            self.owed -= self.owed > 0
         rank = self.ranks[ticket.weight]
         del rank[ticket]
         if not rank:

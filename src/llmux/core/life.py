@@ -119,7 +119,14 @@ class Life(Switching):
         else:
             self._get_stuck(lane)
 
-    def _fall_due(self, lane: Lane) -> None:
-        if lane.waiting:
-            lane.overdue = True
-            self.dirty = True
+    def _fall_due(self, lane: Lane, now: float) -> None:
+        """Note who is overdue: whoever was watched, and who came in the same moment."""
+        watched = lane.watched
+        if watched is None:
+            return
+        for ticket in lane.waiting:
+            if ticket.arrived > watched.arrived:
+                break
+            lane.late.add(ticket)
+        self._watch(lane, now)
+        self.dirty = True

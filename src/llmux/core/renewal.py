@@ -66,9 +66,13 @@ class Renewal(Life):
         if new.request_timeout != old.request_timeout:
             for ticket in lane.waiting:
                 self._set_bound(("deadline", ticket), ticket.arrived, new.request_timeout, now)
-        if new.max_wait != old.max_wait and lane.oldest is not None:
-            lane.overdue = False
-            self._set_bound(("overdue", lane.name), lane.oldest.arrived, new.max_wait, now)
+        if new.max_wait != old.max_wait:
+            lane.late.clear()
+            lane.owed = 0
+            if lane.watched is not None:
+                lane.watched = None
+                self._effects.append(fx.CancelAlarm(("overdue", lane.name)))
+            self._watch(lane, now)
         if lane.fresh and new.min_active != old.min_active and lane.activated_at is not None:
             self._set_bound(("min_active", lane.name), lane.activated_at, new.min_active, now)
         plan = self.plan

@@ -80,10 +80,14 @@ class Switching(Health):
         """Say whether the model holds somebody back who is overdue and goes before the target.
 
         Between two that are overdue the deadlines decide, so that nobody is overtaken for ever.
+        But who was overdue already when the model was woken is admitted on the same trip: two
+        models of one place each would otherwise pay a switch for every request.
         """
         if not lane.waiting or lane.settings.max_wait is None:
             return False
-        return _due(lane) <= _due(target) if target.overdue else lane.overdue
+        if not target.overdue:
+            return lane.overdue
+        return lane.owed > 0 or _due(lane) <= _due(target)
 
     def _admit_more(self, now: float) -> bool:
         """Admit who was held back, as far as there is room; while others are held, who is owed."""
@@ -347,6 +351,7 @@ class Switching(Health):
         duration = now - plan.started
         lane.phase = Phase.AWAKE
         lane.activated_at = now
+        lane.owed = len(lane.late)
         bound = lane.settings.wake_timeout
         lane.loading_until = None if bound is None else plan.wake_started + bound
         self.awake.append(lane)
