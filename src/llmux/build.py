@@ -96,7 +96,7 @@ def build(config: Config) -> Parts:
         _limits(config),
         metrics.meter_for,
         metrics.render,
-        problems=lambda: readiness.problems(gateway.loop.time()),
+        problems=lambda: readiness.problems(asyncio.get_running_loop().time()),
         limits_for=lambda name: _limits_for(config, name),
         keyring=make_keyring(config.auth, config.base),
         browser=BrowserGate(config.host, config.auth.allowed_origins),

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from llmux.cli.banner import api_url, banner, is_loopback, notices, started_fields
-from llmux.config import Config, Loaded, parse_config
+from llmux.config import Config, Loaded, TlsConfig, parse_config
 
 TWO = """\
 models:
@@ -75,6 +75,19 @@ def test_an_open_door_is_loud_and_nothing_else_is() -> None:
     loaded = load("host: 192.0.2.1\ncolour: red\n" + TWO)
     told = notices(loaded.config, loaded.warnings, loaded.from_2_4)
     assert [notice.loud for notice in told] == [True, False]
+
+
+def test_keys_close_the_open_door_and_without_tls_they_travel_in_the_clear() -> None:
+    loaded = load("host: 192.0.2.1\nauth: {keys: [k]}\n" + TWO)
+    [notice] = notices(loaded.config, loaded.warnings, loaded.from_2_4)
+    assert notice.text.startswith("keys and answers travel in the clear")
+    assert not notice.loud
+    admin = load("host: 192.0.2.1\nauth: {admin_keys: [k]}\n" + TWO)
+    assert notices(admin.config, admin.warnings, admin.from_2_4)[0].loud, "models are open"
+
+
+def test_with_a_certificate_the_url_says_https() -> None:
+    assert api_url(Config(tls=TlsConfig("c", "k"))) == "https://127.0.0.1:3000/v1"
 
 
 @pytest.mark.parametrize(
