@@ -177,11 +177,13 @@ class Stand:
         self.closed = asyncio.Event()
         """A connection to a backend is over."""
 
-    async def client(self, tls: ssl.SSLContext | None = None) -> Line:
-        """Connect a client."""
-        name = "localhost" if tls else None
+    async def client(self, tls: ssl.SSLContext | None = None, name: str = "localhost") -> Line:
+        """Connect a client; under `tls` it expects a certificate for `name`."""
+        expected = name if tls else None
         line = Line(
-            *await asyncio.open_connection("127.0.0.1", self.port, ssl=tls, server_hostname=name)
+            *await asyncio.open_connection(
+                "127.0.0.1", self.port, ssl=tls, server_hostname=expected
+            )
         )
         self.lines.append(line)
         return line

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llmux.config import TlsConfig, load_certificate, server_context
+from llmux.config import TlsConfig, server_context
 from llmux.http import Limits
 from tests.conftest import Need
 from tests.http.stand import Line, chat, post, say, stand
@@ -184,22 +184,30 @@ async def test_an_error_behind_a_half_sent_body_can_be_read(tls: TlsConfig) -> N
         assert (await client.message()).status == 413
 
 
+@pytest.mark.parametrize("named", [True, False])
 async def test_a_renewed_certificate_greets_the_next_connection(
-    tls: TlsConfig, need: Need, tmp_path: Path
+    tls: TlsConfig, need: Need, tmp_path: Path, named: bool
 ) -> None:
-    """Connections that are open go on; a certificate that cannot be used changes nothing."""
-    context = served(tls)
+    """Connections that are open go on, whether or not a client says whom it calls."""
     other = make(need("openssl"), tmp_path, "new-")
-    async with stand(tls=context) as the:
-        old = await the.client(trusting(tls))
-        with pytest.raises(ValueError, match=r"`tls\.key` .* does not belong to `tls\.cert`"):
-            server_context(TlsConfig(other.cert, tls.key), Path())
-        load_certificate(context, other, Path())
-        for client in (old, await the.client(trusting(other))):
+    name = "localhost" if named else "127.0.0.1"
+    async with stand(tls=served(tls)) as the:
+        old = await the.client(trusting(tls), name)
+        for renewed in (tls, other):
+            the.gateway.renew_certificate(served(renewed))
+        for client in (old, await the.client(trusting(other), name)):
             await client.send(post(chat()))
             assert (await client.message()).status == 200
         with pytest.raises(ssl.SSLCertVerificationError):
-            await the.client(trusting(tls))
+            await the.client(trusting(tls), name)
+
+
+def test_a_key_of_another_certificate_is_a_mistake(
+    tls: TlsConfig, need: Need, tmp_path: Path
+) -> None:
+    other = make(need("openssl"), tmp_path)
+    with pytest.raises(ValueError, match=r"`tls\.key` .* does not belong to `tls\.cert`"):
+        server_context(TlsConfig(other.cert, tls.key), Path())
 
 
 def test_a_key_with_a_passphrase_is_a_mistake_and_nobody_is_asked(

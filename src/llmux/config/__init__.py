@@ -17,7 +17,7 @@ from llmux.config.model import (
     TcpProbe,
 )
 from llmux.config.rules import Inherit
-from llmux.config.secrets import key_digest, key_path, load_certificate, server_context
+from llmux.config.secrets import key_digest, key_path, server_context
 from llmux.errors import ConfigError
 
 __all__ = [
@@ -43,7 +43,6 @@ __all__ = [
     "TlsConfig",
     "key_digest",
     "key_path",
-    "load_certificate",
     "load_config",
     "parse_config",
     "script_findings",

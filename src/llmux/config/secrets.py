@@ -71,16 +71,6 @@ def server_context(tls: TlsConfig, base: Path) -> ssl.SSLContext | None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    load_certificate(context, tls, base)
-    return context
-
-
-def load_certificate(context: ssl.SSLContext, tls: TlsConfig, base: Path) -> None:
-    """Load the certificate into a context; connections from now on are greeted with it.
-
-    Load it into a new context first: one that fails in the middle has lost its old one.
-    """
-    assert tls.cert is not None and tls.key is not None
     cert, private = (base / Path(one).expanduser() for one in (tls.cert, tls.key))
     for name, path, kind in (
         ("cert", cert, b"-----BEGIN CERTIFICATE-----"),
@@ -104,6 +94,7 @@ def load_certificate(context: ssl.SSLContext, tls: TlsConfig, base: Path) -> Non
         raise ValueError(
             f"`tls.key` ({private}) has a passphrase, and nobody can enter it"
         ) from None
+    return context
 
 
 class _PassphraseError(Exception):

@@ -67,6 +67,7 @@ class Gateway:
         """Heads of requests that were read before, for all connections."""
         self.routes = Routes(gate, render_metrics, metrics_type, lambda: self.stopping, problems)
         self.doors = Doors(keyring, browser, self.routes.scope)
+        self._tls: ssl.SSLContext | None = None
         self.loop: asyncio.AbstractEventLoop
         self._ports = dict(backends)
         self._meter_for = meter_for
@@ -89,12 +90,19 @@ class Gateway:
         self.doors.change(keyring, browser)
         self.known.forget()
 
+    def renew_certificate(self, tls: ssl.SSLContext | None) -> None:
+        """Greet new connections with another certificate; ignored where TLS is not spoken."""
+        if self._tls is not None and tls is not None:
+            # Loading it into the context that listens could fail in the middle.
+            self._tls.sni_callback = lambda one, name, context: setattr(one, "context", tls)
+
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Listen; gives the port, which is a free one where 0 was asked. OSError if taken.
 
         With `tls` clients speak HTTPS; a handshake has to be done within the bound of a head.
         """
         loop = self.loop = asyncio.get_running_loop()
+        self._tls = tls
         for model, backend_port in self._ports.items():
             self.backends[model] = Backend(
                 loop, model, backend_port, self.limits_for(model), self._meter_for(model)

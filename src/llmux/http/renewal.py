@@ -1,0 +1,48 @@
+"""New doors for a gateway that runs: keys, pages and certificate of a config that was read anew.
+
+`read_doors` reads all of it and may fail; what it gives can be hung in one step that cannot. This
+file refuses to know when a config is read, and what else follows it.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+
+from llmux.config import Config, server_context
+from llmux.errors import ConfigError
+from llmux.http.browser import BrowserGate
+from llmux.http.keys import Keyring, make_keyring
+from llmux.http.server import Gateway
+
+
+@dataclass(frozen=True, slots=True)
+class NewDoors:
+    """The doors of a config, read and found good. `tls` is None where the config has none."""
+
+    keyring: Keyring
+    browser: BrowserGate
+    tls: ssl.SSLContext | None
+
+    def hang(self, gateway: Gateway) -> None:
+        """Judge every request from now on by these; connections that are open stay open.
+
+        A gateway cannot begin or cease to speak TLS while it listens: that part stays as it is.
+        """
+        gateway.change_doors(self.keyring, self.browser)
+        gateway.renew_certificate(self.tls)
+
+
+def read_doors(config: Config) -> NewDoors:
+    """Read everything that `auth` and `tls` point at. ConfigError says what cannot be read."""
+    keyring = make_keyring(config.auth, config.base)
+    try:
+        tls = server_context(config.tls, config.base)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return NewDoors(keyring, BrowserGate(config.host, config.auth.allowed_origins), tls)
+
+
+def begins_or_ends_tls(old: Config, new: Config) -> bool:
+    """Whether following `new` needs a restart, because only one of the two speaks TLS."""
+    return (old.tls.cert is None) != (new.tls.cert is None)
