@@ -32,6 +32,10 @@ class OpenGate:
             raise NotRegisteredError(f"model not found: {model!r}")
         return Ticket(self._lane, self._now())
 
+    def enrol(self, ticket: Ticket, model: str) -> None:
+        """Make it a ticket for the one model."""
+        ticket.begin(self._lane, self._now())
+
     def is_registered(self, model: str) -> bool:
         """Whether it is the one."""
         return model == self._lane.name

@@ -37,6 +37,12 @@ class SmallGate:
             raise NotRegisteredError(f"{model} not found")
         return Ticket(self.lanes[model], asyncio.get_running_loop().time())
 
+    def enrol(self, ticket: Ticket, model: str) -> None:
+        """Make the ticket one for this model."""
+        if model not in self.lanes:
+            raise NotRegisteredError(f"{model} not found")
+        ticket.begin(self.lanes[model], asyncio.get_running_loop().time())
+
     def is_registered(self, model: str) -> bool:
         """Whether there is such a model."""
         return model in self.lanes

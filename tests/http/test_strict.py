@@ -85,7 +85,7 @@ async def test_memory_of_heads_is_bounded() -> None:
             assert (await client.message()).status == 200
         await client.send(post(chat(), "/p", "X: " + "y" * 5000))
         assert (await client.message()).status == 200
-        meanings = s.gateway.known._meanings
+        meanings = s.gateway.known._heads
         assert 0 < len(meanings) <= 128
         assert max(map(len, meanings)) < 4096
 

@@ -239,13 +239,11 @@ class Lane:
 
     def fold_arrivals(self, now: float) -> None:
         """Work the logged arrivals into the decayed sums, which are then as of `now`."""
-        sums = self.arrival_sums
+        sums, log = self.arrival_sums, self.arrival_log
         for index, tau in enumerate(self.rate_windows):
             total = sums[index] * exp(-(now - self.sums_at) / tau) if sums[index] else 0.0
-            for when, weight in self.arrival_log:
-                total += weight * exp(-(now - when) / tau)
-            sums[index] = total
-        self.arrival_log.clear()
+            sums[index] = sum([weight * exp((when - now) / tau) for when, weight in log], total)
+        log.clear()
         self.sums_at = now
 
     def __repr__(self) -> str:

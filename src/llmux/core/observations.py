@@ -12,6 +12,9 @@ LANE_FLOOR = 0.05
 OVERALL_FLOOR = 0.02
 """Smallest weight of a new observation in the average over all models."""
 
+_LANE_SETTLED = round(1.0 / LANE_FLOOR)
+_OVERALL_SETTLED = round(1.0 / OVERALL_FLOOR) - 1
+
 
 class Services:
     """Moving averages of the time from admission to the last byte, in seconds.
@@ -31,16 +34,18 @@ class Services:
 
     def fold(self) -> None:
         """Work the logged observations into the averages."""
+        mean, prior, samples = self.mean, self.prior, self.samples
         for lane, admitted, left in self.log:
             seconds = 0.0 if admitted is None else left - admitted
-            lane.service_samples += 1
-            weight = max(1.0 / lane.service_samples, LANE_FLOOR)
+            seen = lane.service_samples = lane.service_samples + 1
             old = lane.service_mean
+            weight = 1.0 / seen if seen < _LANE_SETTLED else LANE_FLOOR
             lane.service_mean = seconds if old is None else old + weight * (seconds - old)
-            self.samples += 1
-            weight = max(1.0 / (self.samples + 1), OVERALL_FLOOR)
-            self.mean += weight * (seconds - self.mean)
-            self.prior *= 1.0 - weight
+            samples += 1
+            weight = 1.0 / (samples + 1) if samples < _OVERALL_SETTLED else OVERALL_FLOOR
+            mean += weight * (seconds - mean)
+            prior *= 1.0 - weight
+        self.mean, self.prior, self.samples = mean, prior, samples
         self.log.clear()
 
     def copy(self, lanes: Mapping[str, Lane]) -> Services:

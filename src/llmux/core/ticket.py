@@ -53,6 +53,13 @@ class Ticket:
     )
 
     def __init__(self, lane: Lane, arrived: float = 0.0) -> None:
+        self.begin(lane, arrived)
+        self.on_admitted: Callable[[], None] = _ignore
+        self.on_rejected: Callable[[LlmuxError], None] = _ignore_error
+        self.on_cut: Callable[[LlmuxError], None] = _ignore_error
+
+    def begin(self, lane: Lane, arrived: float) -> None:
+        """Stand as a request for this model; whom to tell stays as it is."""
         self.lane = lane
         self.stage: int = NEW
         self.arrived = arrived
@@ -60,9 +67,6 @@ class Ticket:
         self.weight = lane.settings.priority
         self.size = 0
         self.switched_from: str | None = None
-        self.on_admitted: Callable[[], None] = _ignore
-        self.on_rejected: Callable[[LlmuxError], None] = _ignore_error
-        self.on_cut: Callable[[LlmuxError], None] = _ignore_error
 
     @property
     def model(self) -> str:

@@ -6,11 +6,13 @@ again, but for its length, is not parsed again. This file refuses to know socket
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple
 
 import httptools
 
 from llmux.http import wire
+from llmux.http.known import Memo, halves
 
 # How the end of an answer's body is told.
 EMPTY: Final = 0
@@ -18,6 +20,10 @@ LENGTH: Final = 1
 CHUNKED: Final = 2
 UNTIL_CLOSE: Final = 3
 
+_SIZE: Final = re.compile(rb"0*[1-9A-Fa-f][0-9A-Fa-f]{0,6}")
+_MOST_SIZES: Final = 4096
+_sizes: dict[bytes, int] = {}
+"""Bytes of a whole chunk with its framing, by the text of its size; bounded."""
 _COMMON: Final = frozenset((b"keep-alive", b"close", b"upgrade"))
 _SPECIAL: Final = wire.HOP_BY_HOP | {b"content-length", b"content-type", b"date", b"x-request-id"}
 
@@ -41,10 +47,9 @@ class AnswerReader:
         "_bound",
         "_buffer",
         "_connection",
-        "_counting",
+        "_even",
         "_fields",
         "_head_done",
-        "_head_only",
         "_known",
         "_last",
         "_left",
@@ -53,10 +58,12 @@ class AnswerReader:
         "chunk_open",
         "complete",
         "content_type",
+        "counting",
         "excess",
         "framing",
         "has_date",
         "has_id",
+        "head_only",
         "length",
         "lines",
         "persistent",
@@ -65,27 +72,26 @@ class AnswerReader:
         "wrap",
     )
 
-    def __init__(self, bound: int | None, known: wire.Memo[KnownHead]) -> None:
+    def __init__(self, bound: int | None, known: Memo[KnownHead]) -> None:
         self._bound = bound
         self._known = known
         self._parser = httptools.HttpResponseParser(self)
         self._buffer = b""
-        self._counting = False
+        self.counting = False
+        """The head was known: the body's end is found by counting its bytes alone."""
         self.lines = b""
         """The status line and the fields that may be forwarded."""
         self.persistent = False
         """The connection can be used again after this answer."""
         self.wrap = False
         """Whoever relays wants a body that ends with the connection in chunks."""
-        self.begin(head_only=False)
-
-    def begin(self, *, head_only: bool) -> None:
-        """Be ready for the answer to the next request."""
-        self._head_only = head_only
+        self.head_only = False
+        """The request asks for no body. To be set before each answer, as the next two."""
         self.complete = False
         """The last byte of the answer has come."""
         self.excess = False
         """Bytes came that belong to no answer: the connection cannot be used again."""
+        self._reset()
 
     def _reset(self) -> None:
         self.complete = False
@@ -100,12 +106,35 @@ class AnswerReader:
         self.has_date = False
         self.has_id = False
         self._head_done = False
-        self._counting = False
+        self.counting = False
         self._last = b""
         self.chunk_open = False
+        self._even = True
         self._left = 0
 
     # Heads.
+
+    def recognize(self, data: bytes) -> int:
+        """Read a final head that was read before and starts `data`; gives its size, 0 if not so."""
+        known = self._known.latest
+        if known is None or self._buffer or self.head_only or not data.startswith(known.before):
+            return 0
+        at = known.at
+        stop = data.find(known.after, at, at + known.reach)
+        digits = data[at:stop]
+        if stop < 0 or not digits.isdigit():
+            return 0
+        self._mean(known.meaning, int(digits))
+        return stop + known.size
+
+    def _mean(self, known: KnownHead, length: int) -> None:
+        self.status, self.lines, self.has_date = known
+        self.has_id = False
+        self.framing = LENGTH
+        self.length = self._left = length
+        self.complete = length == 0
+        self.persistent = self.counting = True
+        self.upgrade = None
 
     def read_head(self, data: bytes) -> bytes | None:
         """Take bytes until a head, interim or final, is whole; give what came behind it.
@@ -124,22 +153,21 @@ class AnswerReader:
                 raise BadAnswer("its answer's head ends lines without CR")
             self._buffer = data
             return None
+        cut = None if self.head_only else halves(data, end)
+        known = None
+        if cut is not None:
+            before, digits, after = cut
+            known = self._known.find(before, after)
+            if known is not None:
+                self._mean(known.meaning, int(digits))
+                return data[end:]
         self._reset()
-        at, stop = wire.find_length(data, end)
-        key = data[:at] + data[stop:end]
-        known = self._known.get(key) if at and not self._head_only else None
-        if known is not None:
-            self.status, self.lines, self.has_date = known
-            self.framing = LENGTH
-            self.length = self._left = int(data[at:stop])
-            self.complete = self._left == 0
-            self.persistent = self._counting = True
-            return data[end:]
         self._parse_head(data[:end])
         if self._head_done and self.status >= 200:
             self._frame()
-            if at and self.framing == LENGTH and self.persistent and not self.has_id:
-                self._known.put(key, KnownHead(self.status, self.lines, self.has_date))
+            if cut is not None and self.framing == LENGTH and self.persistent and not self.has_id:
+                meaning = KnownHead(self.status, self.lines, self.has_date)
+                self._known.put(cut[0], cut[2], meaning)
         return data[end:]
 
     def _parse_head(self, head: bytes) -> None:
@@ -159,7 +187,7 @@ class AnswerReader:
 
     def _frame(self) -> None:
         """Decide how the end of this answer is told."""
-        if self._head_only or self.status in (204, 304):
+        if self.head_only or self.status in (204, 304):
             self.excess = not self.complete  # a HEAD's answer leaves llhttp waiting for a body
             self.complete = True
             self.framing = EMPTY
@@ -169,14 +197,27 @@ class AnswerReader:
 
     # Bodies.
 
-    def watch(self, data: bytes) -> bytes | None:  # noqa: PLR0911  (three kinds of end)
-        """Follow the body and give what goes to the client; None if its framing is broken."""
+    def watch(self, data: bytes) -> bytes | None:
+        """Follow the body and give what goes to the client; None if its framing is broken.
+
+        One whole chunk, between chunks, leaves llhttp where it is, so it is not asked.
+        """
+        if self._even and self.framing == CHUNKED:
+            line = data[: data.find(b"\r\n", 1, 10)]
+            if len(data) == _sizes.get(line) and data.endswith(b"\r\n"):
+                self._last = data[-6:]
+                return data
+            if len(_sizes) < _MOST_SIZES and _SIZE.fullmatch(line):
+                _sizes[line] = len(line) + int(line, 16) + 4
+        return self._follow(data)
+
+    def _follow(self, data: bytes) -> bytes | None:  # noqa: PLR0911  (three kinds of end)
         framing = self.framing
         if framing == UNTIL_CLOSE:
             out = b"%x\r\n%b\r\n" % (len(data), data) if self.wrap else data
             self._last = out[-6:]
             return out
-        if self._counting:
+        if self.counting:
             left = self._left = self._left - len(data)
             if left <= 0:
                 self.complete = True
@@ -197,6 +238,7 @@ class AnswerReader:
                 return data[:left]
         elif not self.complete:
             self._last = data[-6:]
+            self._even = not self.chunk_open and data.endswith(b"\r\n")
         elif data.endswith(b"\r\n\r\n\r\n"):
             return None
         return data
@@ -266,7 +308,7 @@ class Unchunker(AnswerReader):
 
     __slots__ = ("_pieces",)
 
-    def __init__(self, bound: int | None, known: wire.Memo[KnownHead]) -> None:
+    def __init__(self, bound: int | None, known: Memo[KnownHead]) -> None:
         self._pieces: list[bytes] = []
         super().__init__(bound, known)
 
@@ -276,7 +318,7 @@ class Unchunker(AnswerReader):
 
     def watch(self, data: bytes) -> bytes | None:
         """Give the body without its chunks."""
-        out = super().watch(data)
+        out = self._follow(data)
         if self.framing != CHUNKED or out is None:
             return out
         out = b"".join(self._pieces)

@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from llmux.http import wire
 from llmux.http.answer import KnownHead
 from llmux.http.gate import Meter
+from llmux.http.known import Memo
 from llmux.http.limits import Limits
 from llmux.http.upstream import IDLE, Upstream
 
@@ -56,7 +56,7 @@ class Backend:
         self.meter = meter
         self.swept = 0.0
         """The time of the last sweep: a clock for idle connections that is never ahead."""
-        self.known: wire.Memo[KnownHead] = wire.Memo()
+        self.known: Memo[KnownHead] = Memo()
         """Heads of answers that were read before, for all connections."""
         self.host_line = b" HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n" % port
         self._idle: list[Upstream] = []
@@ -74,11 +74,12 @@ class Backend:
 
     def put(self, upstream: Upstream) -> None:
         """Keep a connection for the next request."""
-        if len(self._idle) >= _MOST_IDLE:
+        idle = self._idle
+        if len(idle) < _MOST_IDLE:
+            upstream.idle_since = self.swept
+            idle.append(upstream)
+        else:
             upstream.close()
-            return
-        upstream.idle_since = self.swept
-        self._idle.append(upstream)
 
     def forget(self, upstream: Upstream) -> None:
         """Drop a connection that closed while it was idle."""

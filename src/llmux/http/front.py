@@ -103,6 +103,11 @@ class Front(asyncio.Protocol):
         if self._lingering or self._closing_at is not None:
             return
         reader = self._reader
+        if self.exchange is None and not self.paused:
+            request = reader.whole(data)
+            if request is not None:
+                self._begin(request)
+                return
         reader.feed(data)
         if self.exchange is None:
             self._pump()
@@ -171,7 +176,7 @@ class Front(asyncio.Protocol):
         self._since = None
         self._partial = False
         routes = self.gateway.routes
-        handler = routes.find(request.path)
+        handler = None if request.plain else routes.find(request.path)
         if handler is not None:
             try:
                 answer = routes.answer(handler, request)

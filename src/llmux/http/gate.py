@@ -29,6 +29,10 @@ class Gate(Protocol):
         """All models of the config."""
         ...
 
+    def enrol(self, ticket: Ticket, model: str) -> None:
+        """Make the ticket one for this model that arrives now; else as `ticket`."""
+        ...
+
     def enter(self, ticket: Ticket) -> bool:
         """Admit at once (True) or let it wait (False).
 

@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from llmux.core.priority import weight
+from llmux.core.ticket import NEW, Ticket
 from llmux.errors import BackendUnreachableError, BadRequestError, LlmuxError, NotRegisteredError
 from llmux.http import dialects, wire
 from llmux.http.answer import EMPTY, LENGTH, UNTIL_CLOSE, AnswerReader
@@ -22,7 +23,6 @@ from llmux.http.upstream import Upstream
 if TYPE_CHECKING:
     from llmux.http.backend import Backend
     from llmux.http.front import Front
-    from llmux.http.gate import Ticket
 
 _FIRST_RETRY: Final = 0.1
 _LONGEST_RETRY: Final = 0.5
@@ -51,14 +51,18 @@ def _special_lines(request: Request) -> bytes:
     return lines
 
 
-class Exchange:
-    """A request that is being answered, from its last byte in to its last byte out."""
+class Exchange(Ticket):
+    """A request that is being answered, from its last byte in to its last byte out.
+
+    It is its own ticket, so that a request makes one object less; the gate fills in what a ticket
+    says of its model, and hears the three calls as methods.
+    """
 
     __slots__ = (
-        "_arrived",
         "_backend",
         "_dial",
         "_front",
+        "_listed",
         "_over",
         "_request",
         "_rescued",
@@ -66,7 +70,6 @@ class Exchange:
         "_retry",
         "_retry_after",
         "_started",
-        "_ticket",
         "_tunnel",
         "_upstream",
         "head_only",
@@ -74,15 +77,18 @@ class Exchange:
         "on_data",
     )
 
-    def __init__(self, front: Front, request: Request) -> None:
+    def __init__(self, front: Front, request: Request) -> None:  # `enrol` does the ticket's part
         self._front = front
         self._request = request
         self.on_data = front.write
         """Takes bytes for the client; the upstream calls it for each piece of an answer."""
         self.head_only = request.method == b"HEAD"
         self.keep_alive = request.keep_alive
+        self.stage = NEW
+        self.arrived = 0.0
+        self._listed = False
+        """The gate has it on its books."""
         self._backend: Backend | None = None
-        self._ticket: Ticket | None = None
         self._upstream: Upstream | None = None
         self._dial: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -92,59 +98,61 @@ class Exchange:
         self._started = False
         self._tunnel = False
         self._over = False
-        self._arrived = 0.0
 
     # The way in.
 
     def start(self) -> None:
         """Find the model and enter the gate; the answer may be complete when this returns."""
-        front = self._front
-        gateway = front.gateway
-        body = self._request.body
+        gateway = self._front.gateway
+        request = self._request
+        body = request.body
         model = model_in(body) if body else None
         backend = None if model is None else gateway.backends.get(model)
-        caller = self._request.caller
+        caller = request.caller
         if caller is not None and model is not None and not caller.may_use(model):
-            self._arrived = gateway.loop.time()
+            self.arrived = gateway.loop.time()
             self._fail(refuse_model(model))
             return
         if backend is None or model is None:
-            self._arrived = gateway.loop.time()
+            self.arrived = gateway.loop.time()
             self._fail(unknown_model(model))
             return
         self._backend = backend
-        gate = gateway.gate
+        self._listed = True
         try:
-            ticket = self._ticket = gate.ticket(model)
-            self._arrived = ticket.arrived
-            ticket.size = len(body)
-            ticket.on_admitted = self._on_admitted
-            ticket.on_rejected = self._on_rejected
-            ticket.on_cut = self.cut
-            asked = self._request.priority
+            gate = gateway.gate
+            gate.enrol(self, model)
+            self.size = len(body)
+            asked = request.priority
             granted = None if caller is None else caller.priority
             if asked is not None or granted is not None:
                 said = None if asked is None else asked.decode("latin-1")
-                ticket.weight = weight(ticket.weight, said, granted)
-            admitted = gate.enter(ticket)
+                self.weight = weight(self.weight, said, granted)
+            admitted = gate.enter(self)
         except LlmuxError as error:
-            self._arrived = self._arrived or gateway.loop.time()
+            self.arrived = self.arrived or gateway.loop.time()
             self._fail(error)
             return
         if admitted:
             backend.meter.waited(0.0)
-            self._send()
+            upstream = None if request.old else backend.take()
+            if upstream is None:
+                self._connect()
+            else:
+                self._ask(upstream)
 
-    def _on_admitted(self) -> None:
+    def on_admitted(self) -> None:
+        """Hear that the model is awake now."""
         if self._over or self._backend is None:
             return
-        self._backend.meter.waited(self._front.gateway.loop.time() - self._arrived)
+        self._backend.meter.waited(self._front.gateway.loop.time() - self.arrived)
         self._send()
 
-    def _on_rejected(self, error: LlmuxError) -> None:
+    def on_rejected(self, error: LlmuxError) -> None:
+        """Hear that it will not be in time, or not at all."""
         if self._over or self._backend is None:
             return
-        self._backend.meter.waited(self._front.gateway.loop.time() - self._arrived)
+        self._backend.meter.waited(self._front.gateway.loop.time() - self.arrived)
         self._fail(error)
 
     # To the backend.
@@ -205,9 +213,8 @@ class Exchange:
 
     def _again_while_loading(self) -> bool:
         """Ask again soon, if the backend may still be loading after its wake."""
-        ticket = self._ticket
         gateway = self._front.gateway
-        if ticket is None or ticket.proven or gateway.gate.loading(ticket) <= 0.0:
+        if not self._listed or self.proven or gateway.gate.loading(self) <= 0.0:
             return False
         self._upstream = None
         self._retry = gateway.loop.call_later(self._retry_after, self._send)
@@ -224,28 +231,24 @@ class Exchange:
 
     def on_head(self, upstream: Upstream) -> bytes | None:
         """Turn the backend's head into ours, unless it says that it is still loading."""
-        status = upstream.answer.status
-        gateway = self._front.gateway
-        ticket = self._ticket
-        if ticket is None or self._backend is None:
+        backend = self._backend
+        if not self._listed or backend is None:
             upstream.close()
             return None
-        if not ticket.proven:
+        answer = upstream.answer
+        status = answer.status
+        gateway = self._front.gateway
+        if not self.lane.proven:
             if status == 503:
                 if self._again_while_loading():
                     upstream.close()
                     return None
             else:
-                gateway.gate.answered(ticket)
-        self._backend.meter.answered(status, gateway.loop.time() - self._arrived)
+                gateway.gate.answered(self)
+        backend.meter.answered(status, gateway.loop.time() - self.arrived)
         self._started = True
-        self._request.body = b""
-        return self._head(upstream.answer)
-
-    def _head(self, answer: AnswerReader) -> bytes:
-        """Write the head for the client: our version, our connection, the backend's fields."""
         request = self._request
-        gateway = self._front.gateway
+        request.body = b""
         ours = b""
         if not answer.has_id:
             ours = b"x-request-id: %b\r\n" % request.request_id
@@ -296,10 +299,10 @@ class Exchange:
             self.keep_alive = False
             self._fail(BadRequestError("More of HTTP came behind a request to leave it."))
             return
-        ticket, gateway = self._ticket, self._front.gateway
-        if ticket is not None and not ticket.proven:
-            gateway.gate.answered(ticket)
-        self._backend.meter.answered(101, gateway.loop.time() - self._arrived)
+        gateway = self._front.gateway
+        if self._listed and not self.proven:
+            gateway.gate.answered(self)
+        self._backend.meter.answered(101, gateway.loop.time() - self.arrived)
         self._started = self._tunnel = True
         self.keep_alive = False
         upgrade = b"connection: upgrade\r\nupgrade: %b\r\n\r\n" % answer.upgrade
@@ -308,13 +311,12 @@ class Exchange:
     def on_end(self) -> None:
         """Close the books: the last byte of the answer is written."""
         self._upstream = None
-        ticket = self._ticket
-        if ticket is None or self._over:
+        if self._over or not self._listed:
             return
         self._over = True
-        self._ticket = None
+        self._listed = False
         front = self._front
-        front.gateway.gate.leave(ticket)
+        front.gateway.gate.leave(self)
         front.done(self.keep_alive)
 
     def on_broken(self, upstream: Upstream, reason: str) -> None:
@@ -332,8 +334,7 @@ class Exchange:
 
     def _suspect(self, error: LlmuxError) -> None:
         """Wait for another wake, once, if it is found out that the backend is dead."""
-        ticket = self._ticket
-        if ticket is None or self._rescued:
+        if not self._listed or self._rescued:
             self._fail(error)
             return
 
@@ -344,10 +345,10 @@ class Exchange:
                 self._fail(error)
                 return
             self._retried = False
-            self._front.gateway.gate.rejoin(ticket)
+            self._front.gateway.gate.rejoin(self)
 
         self._rescued = True
-        self._front.gateway.gate.suspect(ticket, told)
+        self._front.gateway.gate.suspect(self, told)
 
     def on_writable(self, writable: bool) -> None:
         """Pass a tunnel's back-pressure on to the client."""
@@ -399,10 +400,12 @@ class Exchange:
         else:
             self._break_off()
 
+    on_cut = cut
+
     def _fail(self, error: LlmuxError) -> None:
         gateway = self._front.gateway
         meter = gateway.unknown if self._backend is None else self._backend.meter
-        meter.answered(error.status, gateway.loop.time() - self._arrived)
+        meter.answered(error.status, gateway.loop.time() - self.arrived)
         if gateway.stopping:
             self.keep_alive = False
         self._front.write_error(self._request, error, self.keep_alive)
@@ -434,7 +437,6 @@ class Exchange:
         if self._upstream is not None:
             self._upstream.close()
             self._upstream = None
-        ticket = self._ticket
-        if ticket is not None:
-            self._ticket = None
-            self._front.gateway.gate.leave(ticket)
+        if self._listed:
+            self._listed = False
+            self._front.gateway.gate.leave(self)

@@ -22,6 +22,7 @@ from llmux.errors import (
 from llmux.http import wire
 from llmux.http.doors import CREDENTIALS, WATCHED, Doors
 from llmux.http.keys import Caller
+from llmux.http.known import Known, Memo, halves
 from llmux.http.limits import Limits
 
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
@@ -107,6 +108,8 @@ class RequestReader:
         "_host",
         "_hosts",
         "_known",
+        "_latest",
+        "_left",
         "_length",
         "_muted",
         "_noted",
@@ -127,13 +130,15 @@ class RequestReader:
     def __init__(
         self,
         limits: Limits,
-        known: wire.Memo[KnownRequest] | None = None,
+        known: Memo[KnownRequest] | None = None,
         doors: Doors | None = None,
     ) -> None:
         self._bounds = limits
         self._doors = doors or Doors()
-        self._known = wire.Memo() if known is None else known
-        self._candidate: bytes | None = None
+        self._known = Memo() if known is None else known
+        self._latest: Known[KnownRequest] | None = None
+        self._candidate: tuple[bytes, bytes] | None = None
+        self._left = 0
         self._parser = httptools.HttpRequestParser(self)
         self.queue: list[Request] = []  # short, and a tenth of an empty deque
         self.queued_bytes = 0
@@ -165,10 +170,33 @@ class RequestReader:
         self._saw_upgrade = False
         self._chunks: list[bytes] | None = None
 
+    def whole(self, data: bytes) -> Request | None:
+        """Give the request that `data` is, if it came whole behind a head that was read before.
+
+        For None, `feed` is to be asked.
+        """
+        known = self._latest
+        if known is None or self.in_head or self.in_body or self.queue or self.broken:
+            return None
+        if known.era != self._known.era or not data.startswith(known.before):
+            return None
+        at = known.at
+        stop = data.find(known.after, at, at + known.reach)
+        digits = data[at:stop]
+        if stop < 0 or not digits.isdigit():
+            return None
+        body = data[stop + known.size :]
+        most = self._bounds.max_body_bytes
+        if len(body) != int(digits) or (most is not None and len(body) > most):
+            return None
+        return self._made(known.meaning, body)
+
     def feed(self, data: bytes) -> None:
         """Take bytes from the client; whole requests, and errors as requests, join the queue."""
-        if not self.in_head and not self.in_body and self._recognize(data):
-            return
+        if self._left:
+            data = self._count(data)
+        elif not self.in_head and not self.in_body and not self.broken:
+            data = self._recognize(data)
         while data and not self.broken:
             began_before = self.in_head
             amid, queued = self.in_body, len(self.queue)
@@ -198,32 +226,46 @@ class RequestReader:
             data = rest
         self._candidate = None
 
-    def _recognize(self, data: bytes) -> bool:
-        """Queue a request that came whole and whose head was read before; False if it is not so.
-
-        A head that is equal to the byte, but for the digits of its length, means the same.
-        """
+    def _recognize(self, data: bytes) -> bytes:
+        """Take a request whose head was read before, and give what has to be parsed."""
         end = data.find(b"\r\n\r\n") + 4
-        at, stop = wire.find_length(data, end)
-        if not at or self.broken:
-            return False
-        key = data[:at] + data[stop:end]
-        known = self._known.get(key)
+        cut = halves(data, end)
+        if cut is None:
+            return data
+        before, digits, after = cut
+        known = self._known.find(before, after)
         if known is None:
-            self._candidate = key
-            return False
-        length = int(data[at:stop])
+            self._candidate = before, after
+            return data
+        length = int(digits)
         most = self._bounds.max_body_bytes
-        if len(data) != end + length or (most is not None and length > most):
-            return False
+        if most is not None and length > most:
+            return data
+        self._latest = known
+        self._request = self._made(known.meaning, b"")
+        self._left = length
+        self.in_body = True
+        return self._count(data[end:])
+
+    def _made(self, known: KnownRequest, body: bytes) -> Request:
         request = Request()
         request.method, request.target, request.path, request.lines, request.caller = known
-        request.body = data[end:]
+        request.body = body
         request.keep_alive = request.plain = True
         request.request_id = wire.new_request_id()
-        self.queued_bytes += length
-        self.queue.append(request)
-        return True
+        return request
+
+    def _count(self, data: bytes) -> bytes:
+        """Take the body of a known head, or a piece of it, and give what came behind it."""
+        left = self._left
+        self._left = max(0, left - len(data))
+        rest = b""
+        if len(data) > left:
+            data, rest = data[:left], data[left:]
+        self.on_body(data)
+        if not self._left:
+            self.on_message_complete()
+        return rest
 
     def _expect_body(self) -> None:
         """Read the body of a request to upgrade, which llhttp takes for the other protocol."""
@@ -246,6 +288,7 @@ class RequestReader:
     def refuse(self, error: LlmuxError) -> None:
         """Queue an error in place of what is being read; nothing more is read after it."""
         self.broken = True
+        self._left = 0
         self.in_head = self.in_body = self.expecting = False
         request = self._request
         request.error = error
@@ -343,7 +386,7 @@ class RequestReader:
                 known = KnownRequest(
                     request.method, request.target, request.path, request.lines, request.caller
                 )
-                self._known.put(self._candidate, known)
+                self._known.put(*self._candidate, known)
             request.request_id = wire.new_request_id()
         self._candidate = None
         most = self._bounds.max_body_bytes

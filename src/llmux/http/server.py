@@ -19,6 +19,7 @@ from llmux.http.doors import Doors
 from llmux.http.front import Front
 from llmux.http.gate import Gate, Meter
 from llmux.http.keys import Keyring
+from llmux.http.known import Memo
 from llmux.http.limits import Limits
 from llmux.http.relay import Exchange
 from llmux.http.request import KnownRequest
@@ -63,9 +64,9 @@ class Gateway:
         self.fronts: set[Front] = set()
         self.backends: dict[str, Backend] = {}
         self.unknown = meter_for("")
-        self.known: wire.Memo[KnownRequest] = wire.Memo()
-        """Heads of requests that were read before, for all connections."""
         self.routes = Routes(gate, render_metrics, metrics_type, lambda: self.stopping, problems)
+        self.known: Memo[KnownRequest] = Memo(lambda known: self.routes.find(known.path) is None)
+        """Heads of requests to relay that were read before, for all connections."""
         self.doors = Doors(keyring, browser, self.routes.scope)
         self._tls: ssl.SSLContext | None = None
         self.loop: asyncio.AbstractEventLoop

@@ -103,7 +103,9 @@ class Upstream(asyncio.Protocol):
         self._listener = listener
         self.state = HEAD
         self.silent = True
-        self.answer.begin(head_only=listener.head_only)
+        answer = self.answer
+        answer.head_only = listener.head_only
+        answer.complete = answer.excess = False
         transport.write(head)
         self._bulky = False
         if body:
@@ -164,6 +166,10 @@ class Upstream(asyncio.Protocol):
                 self._release()
         elif self.state == HEAD:
             self.silent = False
+            size = self.answer.recognize(data)
+            if size:
+                self._pass(listener, data[size:])
+                return
             try:
                 self._read_head(listener, data)
             except BadAnswer as bad:
@@ -216,12 +222,21 @@ class Upstream(asyncio.Protocol):
             if not rest or self._listener is not listener:
                 return
             rest = answer.read_head(rest)
-        if rest is None:
-            return
+        if rest is not None:
+            self._pass(listener, rest)
+
+    def _pass(self, listener: Listener, rest: bytes) -> None:
+        """Pass a final head on, with what of the body came with it."""
+        answer = self.answer
         head = listener.on_head(self)
         if head is None or self._listener is not listener:
             return
         self.state = BODY
+        if answer.counting and len(rest) == answer.length:
+            answer.complete = True
+            listener.on_data(head + rest)
+            self._release()
+            return
         if not answer.complete:
             if rest:
                 out = self._watch(rest)

@@ -11,7 +11,7 @@ import re
 from email.utils import formatdate
 from http import HTTPStatus
 from itertools import count
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 CRLF: Final = b"\r\n"
 LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -39,54 +39,6 @@ _VALID_ID: Final = re.compile(rb"[\x21-\x7e]{1,200}")
 _VALID_HOST: Final = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?"
 )
-
-
-Known = TypeVar("Known")
-
-_MOST_KNOWN: Final = 128
-_LARGEST_KNOWN: Final = 4096
-
-
-class Memo(Generic[Known]):
-    """Remembers what heads mean that come again and again; bounded in number and size.
-
-    The key is a head without the digits of its length, so a body's size does not hide that its
-    head is known; only heads that were parsed and found plain may be put in.
-    """
-
-    __slots__ = ("_meanings", "get")
-
-    def __init__(self) -> None:
-        self._meanings: dict[bytes, Known] = {}
-        self.get = self._meanings.get
-
-    def forget(self) -> None:
-        """Begin anew: what was remembered means something else now."""
-        self._meanings.clear()
-
-    def put(self, key: bytes, meaning: Known) -> None:
-        """Remember a head; a full memo begins anew."""
-        if len(key) <= _LARGEST_KNOWN:
-            if len(self._meanings) >= _MOST_KNOWN:
-                self._meanings.clear()
-            self._meanings[key] = meaning
-
-
-def find_length(data: bytes, end: int) -> tuple[int, int]:
-    """Find the digits of `Content-Length` in a head that ends at `end`; (0, 0) if not plain.
-
-    It looks for the usual spelling only: a name at the start of a line, one space, digits alone.
-    """
-    at = data.find(b"ength: ", 0, end) + 7
-    stop = data.find(b"\r\n", at, end)
-    if (
-        at == 6
-        or data[at - 18 : at - 7].lower() != b"\r\ncontent-l"
-        or not data[at:stop].isdigit()
-        or stop - at > 15
-    ):
-        return 0, 0
-    return at, stop
 
 
 def new_request_id() -> bytes:

@@ -93,6 +93,13 @@ class ModelSwitcher:
         """Make a ticket for a request that arrives now; NotRegisteredError for unknown models."""
         return Ticket(self.board.lane(model), self._now())
 
+    def enrol(self, ticket: Ticket, model: str) -> None:
+        """Make it a ticket for this model that arrives now, as `ticket` makes a new one."""
+        lane = self.board.lanes.get(model)
+        if lane is None:
+            lane = self.board.lane(model)
+        ticket.begin(lane, self._now())
+
     def enter(self, ticket: Ticket) -> bool:
         """Admit the ticket if its model is awake (True), else let it wait (False).
 

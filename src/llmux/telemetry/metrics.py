@@ -100,8 +100,11 @@ class Meter:
     def waited(self, seconds: float) -> None:
         """Count the time in the queue of one request; 0 if its model was awake."""
         waits = self.waits
-        waits.counts[bisect_left(WAIT_BUCKETS, seconds)] += 1
-        waits.total += seconds
+        if seconds:
+            waits.counts[bisect_left(WAIT_BUCKETS, seconds)] += 1
+            waits.total += seconds
+        else:
+            waits.counts[0] += 1
 
     def answered(self, status: int, seconds: float) -> None:
         """Count one request with its status and the seconds to its answer's first byte."""
