@@ -286,3 +286,38 @@ def _until_it_listens(port: int, process: subprocess.Popen[str]) -> None:
             return
         os.sched_yield()
     raise AssertionError(f"it ended with {process.returncode} before it listened")
+
+
+def test_check_policy_tries_a_policy_without_a_config(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from llmux.policy import SwitchNow, SwitchPolicy\n"
+        "class Mine(SwitchPolicy):\n"
+        "    def on_pending_request(self, context):\n"
+        "        return SwitchNow(reason=f'{1 / context.active_duration:.1f}')\n"
+    )
+    done = llmux("check", "--policy", "./mine.py", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "./mine.py: on_pending_request raised ZeroDivisionError" in done.stderr
+    assert "mine.py:4) when the first request of all waits" in done.stderr
+    done = llmux("check", "--policy", "balance", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("balance is fine")
+
+
+def test_check_warns_of_what_a_configs_own_policy_does_wrong(home: Path) -> None:
+    """`serve` would run with it, so it is a warning; a promise in the config answers for it."""
+    (home / "idle.py").write_text(
+        "from llmux.policy import Skip, SwitchNow, SwitchPolicy\n"
+        "class Idle(SwitchPolicy):\n"
+        "    def on_pending_request(self, context):\n"
+        "        return Skip() if context.active_in_flight else SwitchNow()\n"
+    )
+    config = (home / "config.yaml").read_text()
+    (home / "own.yaml").write_text(f"{config}\npolicy: {{name: ./idle.py}}\n")
+    done = llmux("check", "-c", "own.yaml", cwd=home)
+    assert done.returncode == 0
+    assert "warning: own.yaml:" in done.stderr
+    assert "waited more than 10 minutes" in done.stderr
+    (home / "own.yaml").write_text(f"{config}\npolicy: {{name: ./idle.py, max_wait_secs: 60}}\n")
+    done = llmux("check", "-c", "own.yaml", cwd=home)
+    assert (done.returncode, done.stderr) == (0, "")

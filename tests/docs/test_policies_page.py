@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from llmux.errors import PolicyError
-from llmux.policy import PolicyContext, PolicySettings, Skip, SwitchNow, SwitchPolicy
+from llmux.policy import ModelView, PolicyContext, PolicySettings, Skip, SwitchNow, SwitchPolicy
 from llmux.policy.registry import load_policy
+from llmux.testing import check_policy
 from tests.docs.pages import blocks, read, rows, section, ticked
 
 PAGE = read("docs/policies.md")
@@ -59,6 +60,18 @@ def test_the_test_on_the_page_passes() -> None:
 def test_the_page_names_every_field_of_the_context() -> None:
     table = section(PAGE, "What it is asked, and when")
     assert [ticked(row[0])[0] for row in rows(table)] == [one.name for one in fields(PolicyContext)]
+
+
+def test_the_page_names_every_field_of_a_models_view() -> None:
+    table = section(PAGE, "The snapshot")
+    told = [name for row in rows(table) for name in ticked(row[0])]
+    assert sorted(told) == sorted(one.name for one in fields(ModelView))
+
+
+def test_the_command_on_the_page_finds_nothing_wrong_with_the_example(tmp_path: Path) -> None:
+    (tmp_path / "patient.py").write_text(EXAMPLE)
+    assert "llmux check --policy ./patient.py" in section(PAGE, "A policy in one file")
+    assert check_policy("./patient.py", base_dir=tmp_path) == []
 
 
 def test_the_page_names_every_method_that_may_be_overridden() -> None:

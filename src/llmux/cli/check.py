@@ -28,14 +28,34 @@ from llmux.errors import PolicyError
 
 
 @click.command("check", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--policy",
+    metavar="NAME",
+    help="Try a policy instead of reading a config: a .py file, module:Class or a name.",
+)
 @shared
 @click.pass_context
-def command(ctx: click.Context, /, **given: Any) -> None:
-    """Read the config and tell every mistake in it; the policy is loaded too.
+def command(ctx: click.Context, /, policy: str | None, **given: Any) -> None:
+    """Read the config and tell every mistake in it; the policy is loaded and tried too.
 
     Exit code 0 if the config can be served as it stands, 2 if it has a mistake or unknown keys.
     """
-    run(gathered(ctx, given))
+    flags = gathered(ctx, given)
+    if policy is not None:
+        try_policy(policy)
+    run(flags)
+
+
+def try_policy(name: str) -> NoReturn:
+    """Tell what is wrong with a policy, on standard error, and exit: 0 fine, 2 findings."""
+    from llmux.testing import check_policy  # noqa: PLC0415 - nobody else has to wait for it
+
+    findings = check_policy(name)
+    for finding in findings:
+        say(f"{name}: {finding}", err=True)
+    if not findings:
+        say(f"{name} is fine: it was asked about a dozen moments and set over two short stories")
+    sys.exit(EXIT_USAGE if findings else EXIT_OK)
 
 
 def run(flags: Flags) -> NoReturn:
@@ -68,7 +88,28 @@ def _policy_findings(loaded: Loaded) -> list[Finding]:
         places = loaded.places
         mark = places.get(("policy", "options")) or places.get(("policy", "name")) or (0, 0)
         return [Finding(file, *mark, str(error))]
-    return []
+    return _trial(loaded)
+
+
+def _trial(loaded: Loaded) -> list[Finding]:
+    """Try a policy that is not ours; what is odd about it stops nothing, so it is a warning.
+
+    Whoever has set `max_wait_secs` may well run a policy that would starve somebody without it.
+    """
+    policy = loaded.config.policy
+    if policy.name in {"fifo", "balance"}:
+        return []
+    from llmux.testing import check_policy  # noqa: PLC0415 - only a user's policy needs it
+
+    path = loaded.config.path
+    base = None if path is None else path.resolve().parent
+    found = check_policy(policy.name, options=policy.options, config=loaded.config, base_dir=base)
+    mark = loaded.places.get(("policy", "name")) or (0, 0)
+    return [
+        Finding(str(path), *mark, f"the policy {policy.name}: {one}", kind=Kind.WARNING)
+        for one in found
+        if policy.max_wait_secs is None or "policy.max_wait_secs" not in one
+    ]
 
 
 def _tell(findings: Iterable[Finding]) -> None:

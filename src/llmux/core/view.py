@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, make_dataclass
+from types import MappingProxyType
 from typing import Any
 
 from llmux.core.board import Switchboard
@@ -70,7 +71,9 @@ def snapshot(board: Switchboard, now: float) -> Snapshot:
         first_arrival=board.first_arrival,
         overall_service=board.services.mean,
         overall_prior=board.services.prior,
-        models={name: _view(board, lane, now) for name, lane in board.lanes.items()},
+        models=MappingProxyType(
+            {name: _view(board, lane, now) for name, lane in board.lanes.items()}
+        ),
     )
 
 

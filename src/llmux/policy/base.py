@@ -70,6 +70,7 @@ class Snapshot:
     overall_prior: float = 1.0
     """Weight that a prior still has in it: mean = overall_service + overall_prior * prior."""
     models: Mapping[str, ModelView] = field(default_factory=dict)
+    """Every model of the config, for reading only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""For people who test a policy or a switch: virtual time, hooks that only pretend, a checker.
+"""Virtual time, and hooks that only pretend, for whole stories in the time of a breath.
 
 On a `VirtualLoop` an hour passes as fast as its events can be handled; no real process can run
 there, so `FakeHooks` stands in for the scripts and fails as scripts fail.
