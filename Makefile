@@ -12,7 +12,7 @@ COMPILE := uv pip compile pyproject.toml --universal --generate-hashes --no-head
            --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports mutants bench bench-quick bench-scheduling profile format lock clean dev
+.PHONY: help demo test lint types imports mutants bench bench-quick bench-memory bench-scheduling profile format lock clean dev
 
 help:  ## say what there is to make
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' \
@@ -40,6 +40,9 @@ bench: dev  ## measure beside nginx and llmux 2.4.0, and write docs/performance.
 
 bench-quick: dev  ## the same in a minute, with fewer rounds; writes nothing
 	@$(PY) -m bench --quick $(ARGS)
+
+bench-memory: dev  ## what the hard cases cost in memory, beside their bounds; writes into docs/hardening.md
+	@$(PY) -m bench.memory $(ARGS)
 
 profile: dev  ## where the time of a relayed request goes (ARGS=--stream: of a chunk)
 	@$(PY) -m bench.profile $(ARGS)

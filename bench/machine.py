@@ -36,11 +36,11 @@ def cpu_seconds(pids: list[int]) -> float:
 
 
 def anonymous_bytes(pids: list[int]) -> int:
-    """Bytes of memory that belong to these processes alone and to no file (RssAnon)."""
+    """Bytes of memory that belong to these processes alone and to no file, swapped out or not."""
     total = 0
     for pid in pids:
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("RssAnon:"):
+            if line.startswith(("RssAnon:", "VmSwap:")):
                 total += int(line.split()[1]) * 1024
     return total
 

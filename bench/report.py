@@ -58,13 +58,13 @@ def text(results: Results) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def write(measured: str, page: Path = PAGE) -> None:
+def write(measured: str, page: Path = PAGE, begin: str = BEGIN, end: str = END) -> None:
     """Put the measured part between the marks of the page; ValueError if they are not there."""
     whole = page.read_text()
-    if BEGIN not in whole or END not in whole:
+    if begin not in whole or end not in whole:
         raise ValueError(f"{page.name} has no place for the measurements")
-    head, rest = whole.split(BEGIN, 1)
-    page.write_text(f"{head}{BEGIN}\n\n{measured}\n\n{END}{rest.split(END, 1)[1]}")
+    head, rest = whole.split(begin, 1)
+    page.write_text(f"{head}{begin}\n\n{measured}\n\n{end}{rest.split(end, 1)[1]}")
 
 
 def versions() -> str:
