@@ -102,6 +102,8 @@ async def test_everything_else_is_401_in_the_shape_that_clients_read(
         openai = await the.ask(post(chat(), "/v1/chat/completions", *fields))
         assert openai.status == 401
         assert code(openai) == "invalid_api_key"
+        empty = all(field.partition(":")[2].strip() in ("", "Bearer") for field in fields)
+        assert (b"A key is needed here" in openai.body) or not empty
         assert openai.get("www-authenticate") == 'Bearer realm="llmux"'
         assert openai.get("x-should-retry") == "false"
         assert openai.get("connection") == "close"

@@ -71,6 +71,29 @@ def test_a_replaced_key_file_is_noticed_and_the_old_key_ends(tmp_path: Path) -> 
     assert not keyring.look(103.0)
 
 
+def test_a_file_that_changed_twice_in_one_tick_of_its_clock_is_read_again(tmp_path: Path) -> None:
+    """Its length and time are those of the first change, and that was a moment ago."""
+    file = tmp_path / "key"
+    file.write_text("old")
+    keyring = ring(tmp_path, "{keys: [{file: key, name: alice}]}")
+    assert not keyring.look(1.0)
+    then = file.stat().st_mtime_ns
+    file.write_text("new")
+    os.utime(file, ns=(then, then))
+    assert keyring.look(2.0)
+    assert name(keyring, "new") == "alice"
+
+
+def test_one_look_is_at_all_files(tmp_path: Path) -> None:
+    for file in ("a", "b"):
+        (tmp_path / file).write_text(f"old-{file}")
+    keyring = ring(tmp_path, "{keys: [{file: a, name: alice}, {file: b, name: bob}]}")
+    for file in ("a", "b"):
+        (tmp_path / file).write_text(f"new-{file}")
+    assert keyring.look(1.0)
+    assert (name(keyring, "new-a"), name(keyring, "new-b")) == ("alice", "bob")
+
+
 def test_a_file_that_was_left_alone_is_not_read_again(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("old")

@@ -1,18 +1,18 @@
 """Reads the lists of `auth`: keys and origins.
 
-What is wrong is raised as `ValueError` with the place beside it, and never shows what stood there:
-it may be a key. It refuses to know whether a variable is set or a file is there.
+What is wrong is reported with its place, and never shows what stood there: it may be a key. It
+refuses to know whether a variable is set or a file is there.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Protocol
 
 from llmux.config import scalars
 from llmux.config.doors import KeyConfig
-from llmux.config.findings import closest
+from llmux.config.findings import closest, dotted
 from llmux.config.nodes import ListNode, MappingNode, Mark, Node, Scalar
 from llmux.config.secrets import NOTHING, digest_of
 
@@ -22,6 +22,38 @@ _DIGEST: Final = re.compile("[0-9a-f]{64}")
 _ORIGIN: Final = re.compile(
     r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?", re.IGNORECASE
 )
+
+
+class Report(Protocol):
+    """Where findings and places go while a file is read."""
+
+    places: dict[tuple[str, ...], Mark]
+
+    def report(self, mark: Mark, message: str, found: str = "", hint: str = "") -> None:
+        """Add a mistake."""
+
+
+def take_keys(path: tuple[str, ...], node: Node, to: Report) -> tuple[KeyConfig, ...]:
+    """Read a list of keys; in place of one that cannot be read stands one that nobody has."""
+    found: list[KeyConfig] = []
+    for number, (mark, one) in enumerate(_read_keys(node)):
+        place = (*path, str(number)) if isinstance(node, ListNode) else path
+        to.places[place] = mark
+        if isinstance(one, KeyConfig):
+            found.append(one)
+        else:
+            to.report(one.mark, f"{dotted(place)} {one}", hint=one.hint)
+            found.append(KeyConfig("sha256", f"{number:064x}"))
+    return tuple(found)
+
+
+def take_origins(path: tuple[str, ...], node: Node, to: Report) -> tuple[str, ...]:
+    """Read a list of origins."""
+    try:
+        return _read_origins(node)
+    except Misread as misread:
+        to.report(misread.mark, f"{dotted(path)} {misread}", misread.found, misread.hint)
+        return ()
 
 
 class Misread(ValueError):  # noqa: N818  (it is a finding in the making)
@@ -34,7 +66,7 @@ class Misread(ValueError):  # noqa: N818  (it is a finding in the making)
         self.found = found
 
 
-def read_keys(node: Node) -> Iterator[tuple[Mark, KeyConfig | Misread]]:
+def _read_keys(node: Node) -> Iterator[tuple[Mark, KeyConfig | Misread]]:
     """Read a list of keys, one after the other; a list that is none is one `Misread`."""
     if isinstance(node, Scalar) and node.is_null:
         return
@@ -137,8 +169,7 @@ def _priority(scalar: Scalar) -> float:
     return number
 
 
-def read_origins(node: Node) -> tuple[str, ...]:
-    """Read a list of origins."""
+def _read_origins(node: Node) -> tuple[str, ...]:
     if isinstance(node, Scalar) and node.is_null:
         return ()
     if not isinstance(node, ListNode):

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from llmux.config import scalars
-from llmux.config.doors import KeyConfig
 from llmux.config.findings import Finding, Kind, closest, dotted, excerpt
-from llmux.config.keys_reader import Misread, read_keys, read_origins
+from llmux.config.keys_reader import take_keys, take_origins
 from llmux.config.model import (
     SECTIONS,
     Alive,
@@ -143,7 +142,7 @@ class SchemaReader:
         self.new_keys |= not rule.since_2_4
         self.places[path] = node.mark
         if rule.kind == "keys":
-            return {key.value: self._keys(path, node)}
+            return {key.value: take_keys(path, node, self)}
         try:
             return {key.value: self._value(path, node, rule)}
         except ValueError as error:
@@ -157,7 +156,7 @@ class SchemaReader:
         if rule.kind == "alive":
             return self._alive(path, node)
         if rule.kind == "origins":
-            return self._origins(path, node)
+            return take_origins(path, node, self)
         if rule.kind == "env" and isinstance(node, ListNode):
             return tuple(_variable(item) for item in node.items)
         if not isinstance(node, Scalar):
@@ -167,26 +166,6 @@ class SchemaReader:
                 return None
             raise ValueError(f"must be {_WANTED[rule.kind]} and cannot be null")
         return _READERS[rule.kind](node, rule)
-
-    def _keys(self, path: tuple[str, ...], node: Node) -> tuple[KeyConfig, ...]:
-        found: list[KeyConfig] = []
-        for number, (mark, one) in enumerate(read_keys(node)):
-            place = (*path, str(number)) if isinstance(node, ListNode) else path
-            self.places[place] = mark
-            if isinstance(one, KeyConfig):
-                found.append(one)
-            else:
-                self.report(one.mark, f"{dotted(place)} {one}", hint=one.hint)
-                found.append(KeyConfig("sha256", f"{number:064x}"))  # harmless, not handed out
-        return tuple(found)
-
-    def _origins(self, path: tuple[str, ...], node: Node) -> tuple[str, ...]:
-        try:
-            return read_origins(node)
-        except Misread as misread:
-            message = f"{dotted(path)} {misread}"
-            self.report(misread.mark, message, misread.found, misread.hint)
-            return ()
 
     def _alive(self, path: tuple[str, ...], node: Node) -> Alive | None:
         if isinstance(node, Scalar):

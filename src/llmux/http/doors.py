@@ -130,7 +130,7 @@ class Doors:
                 error = UnauthorizedError(_WRONG_KEY if presented else _NO_KEY)
         elif scope is Scope.INSPECT and not self._may_inspect(caller):
             error = ForbiddenError("This key is not one that shows the inside of the gateway.")
-        return Entry(caller, cors, strip=keyring.api or caller is not None, error=error)
+        return Entry(caller, cors, strip=caller is not None, error=error)
 
     def _may_inspect(self, caller: Caller) -> bool:
         return caller.admin or (not self._keyring.admin and caller.models is None)
