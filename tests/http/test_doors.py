@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from hashlib import sha256
 from pathlib import Path
@@ -227,9 +228,9 @@ async def test_a_changed_key_counts_at_the_next_request_of_an_open_connection(
             await client.send(old)
             assert (await client.message()).status == 200
         file.write_text("new")
-        the.gateway.doors.look(the.gateway.loop.time() + 10)
-        the.gateway.known.forget()
-        assert (await the.ask(post(chat(), "/v1/x", "Authorization: Bearer new"))).status == 200
+        new = post(chat(), "/v1/x", "Authorization: Bearer new")
+        while (await the.ask(new)).status != 200:
+            await asyncio.sleep(0.05)
         await client.send(old)
         assert (await client.message()).status == 401
 
@@ -290,7 +291,9 @@ async def test_an_allowed_page_may_call_and_read_answers_and_errors_alike() -> N
     """The gateway's word stands alone: a backend's own is taken out."""
     async with stand(told, browser=BROWSER, keyring=KEYS) as the:
         origin = f"Origin: {PAGE}"
-        good = await the.ask(post(chat(), "/v1/x", origin, "Authorization: Bearer good"))
+        for _ in range(3):
+            good = await the.ask(post(chat(), "/v1/x", origin, "Authorization: Bearer good"))
+            assert good.get("access-control-allow-origin") == PAGE, "also where it is recognized"
         refused = await the.ask(post(chat(), "/v1/x", origin))
         listed = await the.ask(get("/v1/models", origin, "x-api-key: good"))
         unknown = await the.ask(post(chat("x"), "/v1/x", origin, "x-api-key: good"))
@@ -324,6 +327,9 @@ async def test_a_preflight_is_answered_here_without_a_key() -> None:
             assert asked == "authorization, content-type"
             assert answer.get("access-control-allow-private-network") == "true"
         assert the.connects == 0
+        odd = ("Access-Control-Request-Method: POST", "Access-Control-Request-Headers: \u00fc;<b>")
+        answer = await the.ask(get("/x", f"Origin: {PAGE}", *odd, method="OPTIONS"), bodiless=True)
+        assert (answer.status, answer.get("access-control-allow-headers")) == (204, None)
         plain = await the.ask(get("/v1/x", f"Origin: {PAGE}", method="OPTIONS"))
         assert plain.status == 401
 
