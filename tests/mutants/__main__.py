@@ -24,13 +24,18 @@ STORIES = [
     "tests/core/test_board_policy.py",
     "tests/core/test_places.py",
     "tests/core/test_costs.py",
+    "tests/core/test_priority.py",
     "tests/runtime/test_guard.py",
     "tests/runtime/test_switcher_turns.py",
     "tests/runtime/test_switcher_policies.py",
     "tests/runtime/test_switcher_orders.py",
     "tests/runtime/test_switcher_cancel.py",
 ]
-PROPERTY = ["tests/core/test_board_property.py", "tests/runtime/test_switcher_property.py"]
+PROPERTY = [
+    "tests/core/test_board_property.py",
+    "tests/runtime/test_switcher_property.py",
+    "tests/runtime/test_promise.py",
+]
 WALK = ["tests/core/test_walk.py"]
 WITH = {"stories": STORIES, "property": PROPERTY, "walk": WALK, "all": STORIES + PROPERTY + WALK}
 PATIENCE = 300.0

@@ -58,9 +58,9 @@ MUTANTS = [
     ),
     Mutant(
         "a service that began at time zero counts as none",
-        DESK,
-        "0.0 if admitted is None else now - admitted",
-        "0.0 if not admitted else now - admitted",
+        "core/observations.py",
+        "0.0 if admitted is None else left - admitted",
+        "0.0 if not admitted else left - admitted",
     ),
     # ---- gates -------------------------------------------------------------------------------
     Mutant(
@@ -116,8 +116,8 @@ MUTANTS = [
     Mutant(
         "a closing gateway wakes",
         SWITCH,
-        "            other = None if self.closed else self._next_best()\n",
-        "            other = self._next_best() or plan.target\n",
+        "            other = None if self.closed else self._next_best(now)\n",
+        "            other = self._next_best(now) or plan.target\n",
     ),
     Mutant(
         "a drain for nobody goes on",
@@ -128,8 +128,8 @@ MUTANTS = [
     Mutant(
         "the wake hook is ordered twice",
         SWITCH,
-        '        self._run(plan, "wake", plan.target, reason)\n',
-        '        self._run(plan, "wake", plan.target, reason)\n' * 2,
+        '        self._run(plan, "wake", plan.target, reason, now)\n',
+        '        self._run(plan, "wake", plan.target, reason, now)\n' * 2,
     ),
     Mutant(
         "a stale hook's end is believed",
@@ -158,8 +158,8 @@ MUTANTS = [
     Mutant(
         "the youngest waiter goes first",
         WISHES,
-        "        found.sort(key=lambda pair: pair[0])\n",
-        "        found.sort(key=lambda pair: -pair[0])\n",
+        "            found.sort(key=_since)\n",
+        "            found.sort(key=_since, reverse=True)\n",
     ),
     Mutant(
         "a failed wake forgets its waiters",
@@ -171,8 +171,8 @@ MUTANTS = [
     Mutant(
         "a failed wake is not cleaned up",
         SWITCH,
-        '        self._run(plan, "sleep", lane, "clean up after a failed wake")\n',
-        "        self._end_cleaning(plan)\n",
+        '        self._run(plan, "sleep", lane, "clean up after a failed wake", now)\n',
+        "        self._end_cleaning(plan, now)\n",
     ),
     Mutant(
         "a broken model does not rest",
