@@ -578,6 +578,24 @@ def test_a_full_queue_refuses_only_who_would_have_to_wait() -> None:
     assert world.arrive("a") in world.inside
 
 
+def test_bytes_of_all_who_wait_are_bounded_together_and_given_back() -> None:
+    """Whoever is served, gives up or is inside holds none of them."""
+    world = awake("a", "a", "b", "c", max_buffered=100)
+    inside = world.arrive("a", size=90)
+    first = world.arrive("b", size=60)
+    assert world.ended[world.arrive("c", size=41)] == "refused"
+    second = world.arrive("c", size=40)
+    assert (inside in world.inside, world.board.buffered) == (True, 100)
+    world.leave(second)
+    assert world.arrive("c", size=40) in world.waiting
+    world.fifo()
+    world.leave(inside)
+    world.hook_ends()
+    world.hook_ends()
+    assert first in world.inside
+    assert world.board.buffered == 40
+
+
 # ---- rescue ------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ import uvicorn
 
 from llmux.build import build_app
 from llmux.config import load_config
+from llmux.core.lane import LaneSettings
 from llmux.http import Limits
 from llmux.http.asgi import App, Receive, Scope, Send, SwitchLayer
 from llmux.http.asgi_answer import BrokenAnswerError
@@ -209,3 +210,50 @@ async def test_the_layer_bounds_a_silent_backend() -> None:
 
     with pytest.raises(BrokenAnswerError, match="fell silent"):
         await asked_through_the_layer(head + b"text/plain\r\n\r\n1\r\nx\r\n", limits)
+
+
+async def test_the_layer_tells_a_request_that_outlasts_a_drain_before_its_first_byte() -> None:
+    """The drain's bound counts it out; the client hears why, and the backend is let go."""
+    gone = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(-1)
+        gone.set()
+        writer.close()
+
+    backend = await asyncio.start_server(talk, "127.0.0.1", 0)
+    port = backend.sockets[0].getsockname()[1]
+    specs = [HookSpec(name, port, "true", "true") for name in ("a", "b")]
+    lanes = {name: LaneSettings(name, port=port, drain_timeout=0.2) for name in ("a", "b")}
+    switcher = ModelSwitcher(HookRunner(specs), FifoPolicy(), settings=lanes)
+    sent: list[Any] = []
+
+    messages = iter([{"type": "http.request", "body": b'{"model": "a"}', "more_body": False}])
+
+    async def receive() -> dict[str, Any]:
+        for message in messages:
+            return message
+        await asyncio.Event().wait()
+        raise AssertionError("nobody leaves")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def other(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("the request names a model")
+
+    layer = SwitchLayer(other, switcher)
+    fields = [(b"content-length", b"14")]
+    scope: Scope = {"type": "http", "method": "POST", "path": "/v1/x", "headers": fields}
+    async with asyncio.TaskGroup() as group:
+        group.create_task(layer(scope, receive, send))
+        while switcher.in_flight_count("a") == 0:
+            await asyncio.sleep(0.01)
+        await switcher.force_switch("b")
+    start, body = sent
+    assert start["status"] == 503
+    assert json.loads(body["body"])["error"]["code"] == "drain_timeout"
+    await gone.wait()
+    await layer.close()
+    await switcher.stop()
+    backend.close()

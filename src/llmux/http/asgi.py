@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 
 from llmux.core.priority import weight
+from llmux.core.ticket import GONE, Ticket
 from llmux.errors import BackendUnreachableError, BodyTooLargeError, LlmuxError
 from llmux.http import dialects, wire
 from llmux.http.asgi_answer import BrokenAnswerError, HeldAnswer
@@ -139,6 +140,10 @@ class SwitchLayer:
             if answer is not None:
                 answer.cut(error.message)
 
+        def asked(one: HeldAnswer) -> None:
+            nonlocal answer
+            answer = one
+
         ticket.on_cut = on_cut
         started = False
         try:
@@ -147,7 +152,7 @@ class SwitchLayer:
             ticket.weight = weight(ticket.weight, _priority(scope["headers"]), granted)
             await switcher.admission(ticket)
             meter.waited(loop.time() - ticket.arrived)
-            answer = await self._ask(scope, model, body, ticket)
+            answer = await self._ask(scope, model, body, ticket, asked)
             meter.answered(answer.status, loop.time() - ticket.arrived)
             started = True
             await self._relay(send, answer, self._backend(model).limits)
@@ -182,13 +187,24 @@ class SwitchLayer:
             await give({"type": "http.response.body", "body": piece, "more_body": True})
         await give({"type": "http.response.body", "body": b""})
 
-    async def _ask(self, scope: Scope, model: str, body: bytes, ticket: Any) -> HeldAnswer:
-        """Ask the backend until it gives a head: again while it loads, once after its death."""
+    async def _ask(
+        self,
+        scope: Scope,
+        model: str,
+        body: bytes,
+        ticket: Ticket,
+        asked: Callable[[HeldAnswer], None],
+    ) -> HeldAnswer:
+        """Ask the backend until it gives a head: again while it loads, once after its death.
+
+        `asked` is told of each try, so that it can be cut.
+        """
         switcher, backend = self.switcher, self._backend(model)
         head = _request_head(scope, backend, len(body))
         rescued = retried = False
         while True:
             answer = HeldAnswer(scope["method"] == "HEAD")
+            asked(answer)
             upstream = backend.take()
             reused = upstream is not None
             made: Upstream | OSError = upstream or await _dial(backend)
@@ -205,7 +221,7 @@ class SwitchLayer:
                         switcher.answered(ticket)
                     return answer
                 answer.close()
-                if not got and reused and made.silent and not retried:
+                if not got and reused and made.silent and not retried and ticket.stage != GONE:
                     retried = True
                     continue
                 error = BackendUnreachableError(f"The model's backend failed: {answer.broken}.")
