@@ -23,14 +23,15 @@ def test_the_code_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "config.yaml").write_text(
         "models: {llama-8b: {port: 8001, wake: 'true', sleep: 'true'}}\nstate: off\n"
     )
-    app_code, layer_code, ask_code = blocks(PAGE, "python")
+    app_code, layer_code, doors_code, ask_code = blocks(PAGE, "python")
 
     async def story() -> None:
         scope: dict[str, Any] = {}
-        for code in (app_code, layer_code, ask_code):
+        for code in (app_code, layer_code, doors_code, ask_code):
             exec(compile(code, "library.md", "exec"), scope)
         assert callable(scope["app"])
         assert callable(scope["layer"])
+        assert scope["app"].app is scope["layer"]
         assert scope["switcher"].registered_models() == ["llama-8b"]
         await scope["switcher"].stop()
 
