@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -40,6 +41,7 @@ from llmux.runtime.statefile import StateFile, state_path
 from llmux.runtime.switcher import ModelSwitcher
 from llmux.telemetry.log import LogNews
 from llmux.telemetry.metrics import Metrics
+from llmux.telemetry.why import decisions
 
 logger = logging.getLogger("llmux")
 
@@ -100,6 +102,7 @@ def build(config: Config) -> Parts:
         limits_for=lambda name: _limits_for(config, name),
         keyring=make_keyring(config.auth, config.base),
         browser=BrowserGate(config.host, config.auth.allowed_origins),
+        decisions=lambda model, limit: _decisions(switcher, model, limit),
     )
 
     def flush(news: News) -> None:
@@ -122,6 +125,11 @@ def tls_context(config: Config) -> ssl.SSLContext | None:
         return server_context(config.tls, config.base)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+
+
+def _decisions(switcher: ModelSwitcher, model: str | None, limit: int) -> dict[str, object]:
+    now = asyncio.get_running_loop().time()
+    return decisions(switcher.board, now, time.time(), model=model, limit=limit)
 
 
 def _hook_bounds(config: Config) -> dict[str, tuple[float | None, float | None]]:

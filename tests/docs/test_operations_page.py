@@ -14,7 +14,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from llmux import errors
+from llmux.core import events, sentences
 from llmux.core import news as told
+from llmux.core.board import Switchboard
+from llmux.core.lane import LaneSettings
+from llmux.telemetry import why
 from llmux.telemetry.lines import JsonLines
 from llmux.telemetry.log import LogNews
 from llmux.telemetry.metrics import Metrics
@@ -156,3 +160,17 @@ def test_every_piece_of_news_is_frozen_data_with_a_docstring() -> None:
     for kind in get_args(told.News):
         assert kind.__doc__
         assert fields(kind)
+
+
+def test_the_page_lists_every_rule_and_field_of_a_decision() -> None:
+    text = section(PAGE, "Why did it switch?")
+    tables = [rows(part) for part in re.split(r"\n\n(?=\|)", text)[1:]]
+    named, rules = ({name for row in one for name in ticked(row[0])} for one in tables)
+    assert rules == set(sentences.RULES)
+    decisions = {rule.decision for rule in sentences.RULES.values()}
+    [shown] = [row[1] for row in tables[0] if row[0] == "`decision`"]
+    assert set(ticked(shown)) == decisions
+    board = Switchboard([LaneSettings("a")])
+    board.handle(events.OrderGiven(1, "a"), 0.0)
+    [one] = why.decisions(board, 0.0, 0.0)["decisions"]
+    assert named == set(one)

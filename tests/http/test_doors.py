@@ -8,12 +8,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from llmux.config import AuthConfig, KeyConfig
 from llmux.http.browser import BrowserGate
-from llmux.http.doors import CREDENTIALS, WATCHED, Doors, Scope
 from llmux.http.keys import Keyring, make_keyring
 from tests.http.stand import Line, Message, chat, post, stand
 
@@ -347,39 +344,3 @@ async def test_answers_of_our_own_cannot_be_framed_or_reinterpreted() -> None:
             assert "default-src 'self'" in policy
             assert "frame-ancestors 'none'" in policy
         assert (await the.ask(post(chat()))).get("x-frame-options") is None
-
-
-# Whatever is sent.
-
-ODD = st.one_of(
-    st.binary(max_size=40),
-    st.sampled_from(
-        [
-            b"Bearer good",
-            b"good",
-            b"Bearer",
-            b"null",
-            b"http://localhost",
-            b"cross-site",
-            b"http://[",
-            PAGE.encode(),
-        ]
-    ),
-)
-FIELDS = st.lists(st.tuples(st.sampled_from(sorted(WATCHED)), ODD), max_size=6)
-
-
-@given(FIELDS, ODD, st.sampled_from([b"GET", b"OPTIONS", b"POST"]), st.sampled_from(list(Scope)))
-def test_any_head_is_judged_and_only_a_key_opens(
-    noted: list[tuple[bytes, bytes]], host: bytes, method: bytes, scope: Scope
-) -> None:
-    """Nothing raises, no line of an answer is broken, and nobody comes in without a key."""
-    doors = Doors(KEYS, BROWSER, lambda path: scope)
-    entry = doors.judge(method, b"/x", host, noted)
-    assert entry.cors.count(b"\r\n") == entry.cors.count(b"\n") == len(entry.cors.splitlines())
-    keys = [value for name, value in noted if name in CREDENTIALS]
-    if scope is not Scope.OPEN and entry.error is None and not entry.preflight:
-        assert any(
-            key.lower().removeprefix(b"bearer").strip() in (b"good", b"root") for key in keys
-        )
-        assert entry.strip

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from llmux.config import TlsConfig, server_context
-from llmux.http import Gateway, Limits
+from llmux.http import Limits
 from tests.conftest import Need
-from tests.http.small_gate import Counter
 from tests.http.stand import Line, chat, post, say, stand
 
 
@@ -86,29 +85,6 @@ async def test_a_handshake_that_never_ends_is_cut_within_the_bound_of_a_head(
         silent = await the.client()
         async with asyncio.timeout(5):
             assert await silent.ended()
-
-
-async def test_silent_clients_are_bounded_before_they_have_shaken_hands(tls: TlsConfig) -> None:
-    """One connection and those that would be told so may be open; the others are cut at once."""
-    async with stand(tls=served(tls), limits=Limits(max_connections=1)) as the:
-        silent = [await the.client() for _ in range(40)]
-        ends = [asyncio.ensure_future(one.ended()) for one in silent]
-        async with asyncio.timeout(5):
-            while sum(end.done() for end in ends) < 40 - 17:
-                await asyncio.sleep(0.01)
-        assert sum(end.done() for end in ends) == 40 - 17
-        silent[0].close()
-        await asyncio.wait({ends[0]})
-        client = await the.client(trusting(tls))
-        await client.send(post(chat()))
-        assert (await client.message()).status == 200
-
-
-async def test_a_port_that_is_taken_is_an_error_under_tls_too(tls: TlsConfig) -> None:
-    async with stand(tls=served(tls)) as the:
-        other = Gateway(the.gate, {}, Limits(), lambda _: Counter(), lambda: b"")
-        with pytest.raises(OSError, match="in use"):
-            await other.start("127.0.0.1", the.port, served(tls))
 
 
 async def test_a_stream_comes_piece_by_piece(tls: TlsConfig) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmux.errors import PolicyError
-from llmux.policy import ModelView, PolicyContext, Skip, Snapshot, SwitchNow
+from llmux.policy import ModelView, PolicyContext, Reason, Skip, Snapshot, SwitchNow
 from llmux.policy.balance import (
     BalanceOptions,
     BalancePolicy,
@@ -205,9 +205,11 @@ def test_a_stay_says_why_and_when_it_will_look_again() -> None:
     snapshot = world("llama", a, view("mistral", (5.0, 4.0)))
     answer = BalancePolicy().on_pending_request(PolicyContext("mistral", snapshot=snapshot))
     assert isinstance(answer, Skip)
-    assert answer.reason == (
+    assert isinstance(answer.reason, Reason)
+    assert answer.ask_again == 5.0
+    assert answer.reason.sentence("mistral") == (
         "stayed on llama: 2 waiting for mistral have waited 9 s together, the trip costs 11 s "
-        "and llama is busy; will look again in 5 s"
+        "and llama is busy"
     )
 
 
@@ -319,4 +321,5 @@ def test_whatever_the_world_the_answer_is_a_waiting_model_or_a_later_look(
         assert isinstance(answer, Skip)
         assert answer.ask_again is not None
         assert 0.05 <= answer.ask_again <= 5.0
-    assert answer.reason
+    assert isinstance(answer.reason, Reason)
+    assert answer.reason.sentence("m0")

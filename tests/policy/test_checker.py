@@ -78,7 +78,11 @@ TAMPERS = "object.__setattr__(context.snapshot, 'now', 0.0); return SwitchNow()"
         (answering("return SwitchNow('gpt')"), "unknown model, 'gpt'", "one of snapshot.models"),
         (answering("return Skip(-1)"), "no such time", "from 0 up"),
         (answering("return Defer(float('nan'))"), "no such time", "from 0 up"),
-        (answering("return SwitchNow(reason=5)"), "the reason is no text", "a str or None"),
+        (
+            answering("return SwitchNow(reason=5)"),
+            "the reason is no text",
+            "a str, a Reason or None",
+        ),
         (answering("await asyncio.sleep(60)", later=True), "within 5 s", "from the snapshot"),
         (answering(TAMPERS), "changed the snapshot", "keep what you need in the policy"),
         (

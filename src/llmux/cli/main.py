@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 VERBS: Final = {
     "serve": "Serve the models; what llmux without a verb does.",
     "check": "Read the config and tell every mistake in it.",
+    "why": "Say why the gateway that runs switched, or did not.",
     "simulate": "Replay a trace under several policies, in virtual time.",
     "demo": "Serve three toy models and show how they take turns.",
 }

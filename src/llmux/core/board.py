@@ -26,6 +26,7 @@ class Switchboard(Renewal):
 
     def handle(self, event: ev.Event, now: float) -> list[fx.Effect]:  # noqa: PLR0912 -- the table
         """Take one fact and return what has to be done about it, in order."""
+        self.rulings.now = now
         match event:
             case ev.RequestArrived(ticket):
                 if ticket.stage == NEW and not self.enter(ticket, now):
@@ -53,8 +54,8 @@ class Switchboard(Renewal):
                 self._end_hook(event, now)
             case ev.AlarmRang(key):
                 self._ring(key, now)
-            case ev.OrderGiven(number, model):
-                self._take_order(number, model)
+            case ev.OrderGiven(number, model, by):
+                self._take_order(number, model, by)
             case ev.OrderWithdrawn(number):
                 self.orders.pop(number, None)
             case ev.RequestReturned(ticket):
@@ -107,7 +108,7 @@ class Switchboard(Renewal):
                 self.fold(now)
                 self._cut(lane)
 
-    def _take_order(self, number: int, model: str) -> None:
+    def _take_order(self, number: int, model: str, by: str) -> None:
         lane = self.lanes.get(model)
         if lane is None or lane.change is Change.REMOVE:
             self._effects.append(fx.SettleOrder(number, removed(model)))
@@ -118,6 +119,7 @@ class Switchboard(Renewal):
             self._effects.append(fx.SettleOrder(number, None))
         else:
             self.orders[number] = lane
+            lane.ordered_by = by
 
     def _close(self) -> None:
         self.closed = True

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from llmux.core.lane import Change, Lane, Phase, Wish, ranked
 from llmux.core.plan import Plan, Stage
+from llmux.core.rulings import Rulings
 from llmux.core.ticket import Ticket
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ def copied(board: Switchboard, renamed: dict[Ticket, Ticket]) -> Switchboard:
     new.costs = board.costs.copy()
     new.services = board.services.copy(lanes)
     new.times = board.times.copy()
+    new.rulings = Rulings()
     new.news = []
     new._effects = []
     return new

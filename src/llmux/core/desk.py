@@ -16,6 +16,7 @@ from llmux.core.lane import Change, Lane, LaneSettings, Phase, Wish
 from llmux.core.observations import Services
 from llmux.core.places import EXCLUSIVE, Needs
 from llmux.core.plan import Plan
+from llmux.core.rulings import Ruling, Rulings, waiters
 from llmux.core.ticket import GONE, INSIDE, LOST, NEW, WAITING, Ticket
 from llmux.core.times import Times
 from llmux.errors import (
@@ -26,6 +27,7 @@ from llmux.errors import (
     QueueFullError,
     QueueTimeoutError,
 )
+from llmux.policy.base import Reason
 
 ARRIVALS_KEPT = 256
 """Arrivals that are logged before they are folded into the decayed sums."""
@@ -73,6 +75,7 @@ class Desk:
         self.costs = SwitchCostTracker()
         self.services = Services()
         self.times = Times()
+        self.rulings = Rulings()
         self.first_arrival: float | None = None
         self.news: list[n.News] = []
         self._effects: list[fx.Effect] = []
@@ -213,6 +216,29 @@ class Desk:
         out, self.news = self.news, []
         return out
 
+    def _note(
+        self,
+        rule: str,
+        lane: Lane,
+        *facts: object,
+        again: float | None = None,
+        reason: str | Reason | None = None,
+    ) -> Ruling:
+        """Remember what was decided about a model, and why; it changes nothing."""
+        if self.plan is not None:
+            active = self.plan.source
+        else:
+            active = self.awake[-1] if self.awake else None
+        rulings, name = self.rulings, None if active is None else active.name
+        ruling = rulings.note(rule, lane, name, *facts, again=again, reason=reason)
+        if ruling.count == 1 and self.waiting_total > len(lane.waiting):
+            ruling.alternatives = tuple(
+                waiters(other, rulings.now)
+                for other in self.lanes.values()
+                if other.waiting and other is not lane
+            )
+        return ruling
+
     # ---- requests ------------------------------------------------------------------------
 
     def _queue(self, ticket: Ticket, now: float, *, again: bool = False) -> None:
@@ -255,6 +281,7 @@ class Desk:
             return
         ticket.stage = NEW
         ticket.admitted = None
+        self._note("rescue", lane)
         self._queue(ticket, now, again=True)
         if ticket.stage == WAITING and len(lane.waiting) > 1:
             lane.sort()
@@ -349,6 +376,7 @@ class Desk:
         self.dirty = True
         error = QueueTimeoutError(f"{lane.name} did not become ready within {timeout:g} s")
         self._effects.append(fx.Reject(ticket, error))
+        self._note("timeout", lane, timeout)
         self.news.append(n.RequestTimedOut(lane.name, timeout))
 
 

@@ -94,6 +94,7 @@ class OrderGiven:
 
     number: int
     model: str
+    by: str = "an operator"
 
 
 @dataclass(frozen=True, slots=True)

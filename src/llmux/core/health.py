@@ -33,6 +33,7 @@ class Health(Wishes):
         lane.resting = True
         lane.rest_until = now + seconds
         self.news.append(n.BreakerOpened(lane.name, lane.level, seconds))
+        self._note("breaker", lane, lane.level, again=seconds)
         self._effects.append(fx.SetAlarm(("rest", lane.name), seconds))
 
     def answered(self, lane: Lane) -> None:
@@ -44,7 +45,14 @@ class Health(Wishes):
         """Its sleep has failed: it is tried again only after its breaker."""
         lane.stuck_level = min(lane.stuck_level + 1, LADDER)
         lane.stuck = True
-        self._effects.append(fx.SetAlarm(("stuck", lane.name), pause(lane, lane.stuck_level)))
+        seconds = pause(lane, lane.stuck_level)
+        lane.stuck_until = self.rulings.now + seconds
+        self._effects.append(fx.SetAlarm(("stuck", lane.name), seconds))
+
+    def _stuck_for(self, lane: Lane) -> float:
+        """Return in how many seconds what failed is tried again."""
+        until = lane.stuck_until
+        return 0.0 if until is None else max(0.0, until - self.rulings.now)
 
     def _come_loose(self, lane: Lane) -> None:
         lane.stuck_level = 0
@@ -57,11 +65,13 @@ class Health(Wishes):
         lane.phase = Phase.QUARANTINED
         self.news.append(n.Quarantined(lane.name, error))
         self._get_stuck(lane)
+        self._note("quarantined", lane, error, again=self._stuck_for(lane))
 
     def _release(self, lane: Lane) -> None:
         self._come_loose(lane)
         if lane.phase is Phase.QUARANTINED:
             self.news.append(n.QuarantineEnded(lane.name))
+            self._note("released", lane)
 
     @property
     def quarantined(self) -> list[Lane]:

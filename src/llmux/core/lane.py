@@ -12,6 +12,7 @@ from llmux.core.ticket import INSIDE, LOST
 
 if TYPE_CHECKING:
     from llmux.core.ticket import Ticket
+    from llmux.policy.base import Reason
 
 
 class Phase(Enum):
@@ -93,6 +94,7 @@ class Lane:
         "loading_until",
         "lost",
         "name",
+        "ordered_by",
         "owed",
         "phase",
         "proven",
@@ -106,6 +108,7 @@ class Lane:
         "settings",
         "stuck",
         "stuck_level",
+        "stuck_until",
         "sums_at",
         "waiting",
         "waiting_sum",
@@ -126,7 +129,7 @@ class Lane:
         self.ranks: dict[float, dict[Ticket, None]] = {}
         """Those who wait, by weight; in each rank the one who came first stands first."""
         self.wish = Wish.NONE
-        self.reason: str | None = None
+        self.reason: str | Reason | None = None
         self.asked = 0
         self.fresh = False
         """Activated less than `min_active` ago: it is not left yet."""
@@ -151,6 +154,9 @@ class Lane:
         self.loading_until: float | None = None
         self.last_failure: float | None = None
         self.rest_until: float | None = None
+        self.stuck_until: float | None = None
+        self.ordered_by = ""
+        """Who gave the last order for it."""
         self.last_arrival: float | None = None
         self.waiting_sum = 0.0
         """Sum of the arrivals of those who wait; the next two are the sum of their weights, and

@@ -39,6 +39,7 @@ class Life(Switching):
             lane.proven = True
             self.awake.append(lane)
             self.news.append(n.Adopted(name))
+            self._note("adopted", lane)
             self._admit_waiting(lane, now, None)
             self._settle_orders(lane, None)
         self.dirty = True
@@ -51,6 +52,8 @@ class Life(Switching):
         plan = Plan(
             self._number, lanes[0], None, lanes, prepared=True, started=now, recovering=True
         )
+        for lane in lanes:
+            self._note("recover", lane)
         self.plan = plan
         self._sleep_or_wake(plan, now)
 
@@ -73,6 +76,7 @@ class Life(Switching):
         self.dirty = True
         since = lane.activated_at
         self.news.append(n.BackendDied(lane.name, event.hung, event.error))
+        self._note("died", lane, event.hung, event.error)
         self.news.append(n.ModelDeactivated(lane.name, 0.0 if since is None else now - since))
         if lane.fresh:
             lane.fresh = False

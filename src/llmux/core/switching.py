@@ -8,15 +8,16 @@ from __future__ import annotations
 from llmux.core import effects as fx
 from llmux.core import events as ev
 from llmux.core import news as n
-from llmux.core.health import Health
+from llmux.core.holding import Holding
 from llmux.core.lane import Lane, Phase, Wish
 from llmux.core.places import victims
 from llmux.core.plan import Plan, Stage
+from llmux.core.sentences import said
 from llmux.core.ticket import GONE
 from llmux.errors import DrainTimeoutError, HookFailedError
 
 
-class Switching(Health):
+class Switching(Holding):
     """The rules of one switch."""
 
     # ---- the switch, in the order in which it happens --------------------------------------
@@ -126,16 +127,17 @@ class Switching(Health):
         awake = [lane.name for lane in (*self.quarantined, *self.awake)]
         going = victims(target.name, awake, self.needs, self.capacities)
         leaving = [self.lanes[name] for name in going]
-        if any(lane.stuck or lane.phase is Phase.QUARANTINED for lane in leaving):
+        if self._blocked(target, leaving, now):
             return False
-        if any(lane.fresh for lane in leaving) and not target.overdue:
-            return False
-        if any(self._owes(lane, target) for lane in leaving):
-            return False
+        for lane in leaving:
+            if self._owes(lane, target):
+                self._note("max_in_flight", target, lane.name, len(lane.waiting), lane.limit)
+                return False
         self._number += 1
         source = leaving[0] if leaving else None
         plan = Plan(self._number, target, source, leaving, prepared=source is None, started=now)
         self.plan = plan
+        self._note_start(plan)
         self.restore = target if target is self.restore else None
         self.news.append(n.SwitchStarted(plan.source_name, target.name))
         for lane in leaving:
@@ -150,6 +152,7 @@ class Switching(Health):
 
     def _abandon(self, plan: Plan, now: float) -> None:
         self._stop_drain(plan)
+        self._note("abandoned", plan.target, False)
         self.plan = None
         self.dirty = True
         self.news.append(n.SwitchAbandoned(plan.source_name, plan.target.name))
@@ -191,6 +194,7 @@ class Switching(Health):
                 self._effects.append(fx.Cut(ticket, error))
             if lane.inside:
                 self.news.append(n.DrainCut(lane.name, len(lane.inside)))
+                self._note("drain_cut", lane, len(lane.inside), bound, plan.target.name)
             lane.inside.clear()
 
     def _end_drain(self, plan: Plan, now: float) -> None:
@@ -227,16 +231,20 @@ class Switching(Health):
             self.news.append(n.SwitchAbandoned(plan.source_name, plan.target.name))
             other = None if self.closed else self._next_best(now)
             if other is None:
+                self._note("abandoned", plan.target, True)
                 self.plan = None
                 self.dirty = True
                 return
+            self._note("retargeted", other, plan.target.name)
             plan.retarget(other, now)
             self.news.append(n.SwitchStarted(plan.source_name, other.name))
         plan.stage = Stage.WAKING
         plan.target.phase = Phase.WAKING
         plan.wake_started = now
-        reason = plan.target.reason or ("requested" if plan.target.waiting else "ordered")
-        self._run(plan, "wake", plan.target, reason, now)
+        target = plan.target
+        why = said(target.reason, target.name)
+        why = why or ("requested" if target.waiting else "ordered")
+        self._run(plan, "wake", target, why, now)
 
     def _barred(self, target: Lane) -> bool:
         """Say whether a quarantined model is in the way, which came while others fell asleep."""
@@ -300,6 +308,7 @@ class Switching(Health):
                 return
         if plan.recovering and lane.stuck_level:
             self.news.append(n.QuarantineEnded(lane.name))
+            self._note("released", lane)
         self._come_loose(lane)
         lane.phase = Phase.ASLEEP
         lane.end_life()
@@ -329,6 +338,8 @@ class Switching(Health):
         self._settle_orders(plan.target, error)
         if event.left == "awake":
             self._get_stuck(lane)
+            again = self._stuck_for(lane)
+            self._note("sleep_failed", plan.target, lane.name, event.error, again=again)
             lane.proven = True
             self._serve_on(lane, now)
         else:
@@ -376,6 +387,8 @@ class Switching(Health):
         lane.last_failure = now
         self.restore = None if lane is self.restore else plan.source
         self.news.append(n.SwitchFailed(lane.name, plan.source_name, event.error))
+        back = None if self.restore is None else self.restore.name
+        self._note("wake_failed", lane, event.error, back)
         error = HookFailedError(f"the wake hook of {lane.name} failed: {event.error}")
         self._reject_waiting(lane, error)
         self._settle_orders(lane, error)

@@ -55,6 +55,8 @@ class Wishes(Desk):
             if asked.wish is Wish.NOW:
                 asked.wish = Wish.NONE
             self._ask_later(asked, ASK_AGAIN_SECONDS)
+            again = ASK_AGAIN_SECONDS
+            self._note("preferred", asked, lane.name, again=again, reason=decision.reason)
         if not lane.waiting or lane.phase is not Phase.ASLEEP:
             return
         lane.reason = decision.reason
@@ -66,21 +68,32 @@ class Wishes(Desk):
             case Defer(wait):
                 self._defer(lane, wait)
             case Skip(ask_again):
+                again = ASK_AGAIN_SECONDS if ask_again is None else ask_again
                 if lane.wish is Wish.DEFERRED:
                     self._effects.append(fx.CancelAlarm(("defer", lane.name)))
                 lane.wish = Wish.NONE
-                self._ask_later(lane, ASK_AGAIN_SECONDS if ask_again is None else ask_again)
+                self._ask_later(lane, again)
+                self._note("skip", lane, again=again, reason=decision.reason)
 
     def _defer(self, lane: Lane, wait: object) -> None:
         if lane.wish is Wish.MATURED:
             return
         running = lane.wish is Wish.DEFERRED
         lane.wish = Wish.DEFERRED
+        self._note_defer(lane, wait, running)
         if isinstance(wait, int | float):
             alarm = fx.SetAlarm(("defer", lane.name), max(0.0, wait), keep_earlier=running)
             self._effects.append(alarm)
         else:
             self._effects.append(fx.AwaitDefer(lane.name, wait))  # type: ignore[arg-type]
+
+    def _note_defer(self, lane: Lane, wait: object, running: bool) -> None:
+        before = self.rulings.last.get(lane.name) if running else None
+        ends = before.until if before is not None and before.rule == "defer" else None
+        again = max(0.0, wait) if isinstance(wait, int | float) else None
+        ruling = self._note("defer", lane, again=again, reason=lane.reason)
+        if ends is not None and (ruling.until is None or ends < ruling.until):
+            ruling.until = ends
 
     def _mature(self, lane: Lane) -> None:
         if lane.wish is Wish.DEFERRED:

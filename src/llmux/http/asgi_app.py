@@ -30,6 +30,7 @@ class OwnRoutes:
         request.method = scope["method"].encode()
         request.path = scope.get("raw_path") or scope["path"].encode()
         request.caller = scope.get(CALLER)
+        request.target = request.path + b"?" + scope.get("query_string", b"")
         handler = self._routes.find(request.path)
         try:
             if handler is None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 import msgspec
 
-from llmux.errors import MethodNotAllowedError
+from llmux.errors import BadRequestError, MethodNotAllowedError
 from llmux.http.doors import Scope, refuse_model
 from llmux.http.gate import Gate
 from llmux.http.keys import STRANGER
@@ -23,11 +23,15 @@ from llmux.http.request import Request
 JSON: Final = b"application/json"
 _MODELS: Final = b"/v1/models"
 METRICS: Final = b"/metrics"
+DECISIONS: Final = b"/llmux/decisions"
 _SCOPES: Final = {
     METRICS: Scope.INSPECT,
+    DECISIONS: Scope.INSPECT,
     **dict.fromkeys((b"/health", b"/healthz", b"/livez", b"/ready", b"/readyz"), Scope.OPEN),
 }
 _READING: Final = frozenset((b"GET", b"HEAD"))
+_DECISIONS_SHOWN: Final = 20
+"""Decisions that are told where nobody says how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +47,18 @@ class Answer:
 Handler = Callable[[Request], Answer]
 
 
+def no_decisions(model: str | None, limit: int) -> dict[str, object]:
+    """Tell of no decision: for a gateway that nobody has given any."""
+    del model, limit
+    return {"why": [], "decisions": []}
+
+
 @dataclass(frozen=True, slots=True)
 class Routes:
     """The table of own paths; `stopping` says whether the gateway is going down.
 
-    `problems` says what stands in the way of serving, for `/ready`.
+    `problems` says what stands in the way of serving, for `/ready`; `decisions` says of a model
+    (None: of all) why things stand as they do, with so many of the last decisions at most.
     """
 
     gate: Gate
@@ -55,6 +66,7 @@ class Routes:
     metrics_type: bytes
     stopping: Callable[[], bool]
     problems: Callable[[], list[dict[str, object]]] = list
+    decisions: Callable[[str | None, int], dict[str, object]] = no_decisions
     _table: dict[bytes, Handler] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -68,6 +80,7 @@ class Routes:
                 b"/livez": self._health,
                 b"/ready": self._ready,
                 b"/readyz": self._ready,
+                DECISIONS: self._decisions,
             }
         )
 
@@ -102,6 +115,7 @@ class Routes:
                 "metrics": "/metrics",
                 "health": "/health",
                 "ready": "/ready",
+                "decisions": "/llmux/decisions",
             }
         )
 
@@ -132,6 +146,17 @@ class Routes:
     def _metrics(self, request: Request) -> Answer:
         del request
         return Answer(200, self.render_metrics(), self.metrics_type)
+
+    def _decisions(self, request: Request) -> Answer:
+        query = request.target.partition(b"?")[2].decode("utf-8", "replace")
+        asked = parse_qs(query, keep_blank_values=True, errors="replace")
+        model = asked["model"][-1] if "model" in asked else None
+        limit = asked["limit"][-1] if "limit" in asked else str(_DECISIONS_SHOWN)
+        if not (limit.isascii() and limit.isdecimal() and len(limit) < 7):
+            raise BadRequestError(f"limit is no number of decisions: {limit[:40]!r}; 20 would do")
+        if model is not None and not self.gate.is_registered(model):
+            raise unknown_model(model)
+        return _json(self.decisions(model, int(limit)))
 
     def _health(self, request: Request) -> Answer:
         del request

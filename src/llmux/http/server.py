@@ -23,9 +23,8 @@ from llmux.http.known import Memo
 from llmux.http.limits import Limits
 from llmux.http.relay import Exchange
 from llmux.http.request import KnownRequest
-from llmux.http.routes import Routes
+from llmux.http.routes import Routes, no_decisions
 from llmux.http.timed import exchange_for
-from llmux.http.tls_listener import TlsListener
 
 _LOOK_SECONDS: Final = 0.02
 """How often it is looked, during a stop, whether all answers are out."""
@@ -55,6 +54,7 @@ class Gateway:
         limits_for: Callable[[str], Limits] | None = None,
         keyring: Keyring | None = None,
         browser: BrowserGate | None = None,
+        decisions: Callable[[str | None, int], dict[str, object]] = no_decisions,
     ) -> None:
         self.gate = gate
         self.limits = limits
@@ -65,7 +65,9 @@ class Gateway:
         self.fronts: set[Front] = set()
         self.backends: dict[str, Backend] = {}
         self.unknown = meter_for("")
-        self.routes = Routes(gate, render_metrics, metrics_type, lambda: self.stopping, problems)
+        self.routes = Routes(
+            gate, render_metrics, metrics_type, lambda: self.stopping, problems, decisions
+        )
         self.known: Memo[KnownRequest] = Memo(lambda known: self.routes.find(known.path) is None)
         """Heads of requests to relay that were read before, for all connections."""
         self.doors = Doors(keyring, browser, self.routes.scope)
@@ -73,7 +75,7 @@ class Gateway:
         self.loop: asyncio.AbstractEventLoop
         self._ports = dict(backends)
         self._meter_for = meter_for
-        self._server: asyncio.Server | TlsListener | None = None
+        self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._date = b""
         self._empty: asyncio.Event | None = None
@@ -113,29 +115,20 @@ class Gateway:
         self._sweep()
         backlog = 1024 if type(loop).__module__.startswith("uvloop") else 128
         try:
-            if tls is None:
-                self._server = await loop.create_server(
-                    lambda: Front(self), host, port, backlog=backlog
-                )
-            else:
-                self._server = TlsListener(
-                    lambda: Front(self),
-                    tls,
-                    self._room,
-                    handshake_secs=self.limits.header_timeout_secs,
-                    goodbye_secs=_GOODBYE_SECONDS,
-                )
-                await self._server.start(host, port, backlog)
+            self._server = await loop.create_server(
+                lambda: Front(self),
+                host,
+                port,
+                backlog=backlog,
+                ssl=tls,
+                ssl_handshake_timeout=self.limits.header_timeout_secs if tls else None,
+                ssl_shutdown_timeout=_GOODBYE_SECONDS if tls else None,
+            )
         except BaseException:
             self._cancel_sweep()
             raise
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
-
-    def _room(self) -> int | None:
-        """How many more clients may come in, the few included who are told that they are many."""
-        most = self.limits.max_connections
-        return None if most is None else most + most // 4 + 16 - len(self.fronts)
 
     def flush(self, model: str) -> None:
         """Close the idle connections to a model that goes to sleep."""

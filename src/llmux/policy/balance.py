@@ -25,6 +25,7 @@ from llmux.policy.base import (
     Decision,
     ModelView,
     PolicyContext,
+    Reason,
     Skip,
     Snapshot,
     SwitchNow,
@@ -193,7 +194,7 @@ class BalancePolicy(SwitchPolicy):
         snapshot = context.snapshot
         if snapshot is not self._seen:
             verdict = self.weigh(snapshot)
-            reason = sentence(snapshot, verdict)
+            reason = Weighing(snapshot, verdict)
             if verdict.target is not None:
                 self._answer = SwitchNow(target=verdict.target, reason=reason)
             else:
@@ -383,42 +384,74 @@ def _mean(seconds: Sequence[float | None], prior: float) -> float:
     return sum(seen) / len(seen) if seen else prior
 
 
-def sentence(snapshot: Snapshot, verdict: Verdict) -> str:
-    """Say a verdict to an operator, with the numbers that decided."""
-    rule, target, again, weighed = verdict
-    if rule == "nobody":
-        return "stayed: nobody waits for another model"
-    if rule == "switching":
-        return "stayed: a switch is running, and its end asks again"
-    active = snapshot.active
-    if target is not None:
-        view = snapshot.models[target]
-        chosen = next(candidate for candidate in weighed if candidate.model == target)
-        if rule == "cold":
+class Weighing(Reason):
+    """A verdict with the numbers that it needs to be told."""
+
+    __slots__ = ("_active", "_busy", "_verdict", "_views", "rule")
+
+    def __init__(self, snapshot: Snapshot, verdict: Verdict) -> None:
+        models, active = snapshot.models, snapshot.active
+        self.rule = verdict.rule
+        self._verdict = verdict
+        self._active = active
+        self._busy = active is not None and models[active].in_flight > 0
+        self._views = {row.model: models[row.model] for row in verdict.weighed}
+
+    def sentence(self, model: str) -> str:
+        """Say the verdict to an operator, with the numbers that decided."""
+        rule, target, _, weighed = self._verdict
+        active = self._active
+        if rule == "nobody":
+            return "stayed: nobody waits for another model"
+        if rule == "switching":
+            return "stayed: a switch is running, and its end asks again"
+        if target is not None:
+            view = self._views[target]
+            chosen = next(row for row in weighed if row.model == target)
+            if rule == "cold":
+                return (
+                    f"woke {target}: nobody is awake, {_have_waited(view, '')} "
+                    f"and its wake takes {chosen.trip:.3g} s"
+                )
+            if rule == "late":
+                return (
+                    f"left {active} for {target}: its oldest request has waited "
+                    f"{view.oldest_wait:.3g} s, and with the trip of {chosen.trip:.3g} s "
+                    f"patience ended {-chosen.left:.3g} s ago"
+                )
+            how = "is busy with newcomers" if rule == "busy" else "is empty"
             return (
-                f"woke {target}: nobody is awake, {_have_waited(view, '')} "
-                f"and its wake takes {chosen.trip:.3g} s"
+                f"left {active} for {target}: {_have_waited(view, '')}, the trip costs "
+                f"{chosen.trip:.3g} s and {active} {how}; staying would cost {chosen.stay:.3g} "
+                f"request-seconds, leaving {chosen.leave:.3g}"
             )
-        if rule == "late":
-            return (
-                f"left {active} for {target}: its oldest request has waited "
-                f"{view.oldest_wait:.3g} s, and with the trip of {chosen.trip:.3g} s "
-                f"patience ended {-chosen.left:.3g} s ago"
-            )
-        how = "is busy with newcomers" if rule == "busy" else "is empty"
+        asked = next((row for row in weighed if row.model == model), None)
+        row = asked or max(weighed, key=lambda one: one.stay / (one.leave or _INSTANT))
+        why = "is busy" if self._busy else "expects its next callers soon"
         return (
-            f"left {active} for {target}: {_have_waited(view, '')}, the trip costs "
-            f"{chosen.trip:.3g} s and {active} {how}; staying would cost {chosen.stay:.3g} "
-            f"request-seconds, leaving {chosen.leave:.3g}"
+            f"stayed on {active}: {_have_waited(self._views[row.model], row.model)}, "
+            f"the trip costs {row.trip:.3g} s and {active} {why}"
         )
-    nearest = max(weighed, key=lambda candidate: candidate.stay / (candidate.leave or _INSTANT))
-    awake = snapshot.models[active] if active is not None else None
-    why = "is busy" if awake is not None and awake.in_flight else "expects its next callers soon"
-    return (
-        f"stayed on {active}: {_have_waited(snapshot.models[nearest.model], nearest.model)}, "
-        f"the trip costs {nearest.trip:.3g} s and {active} {why}; "
-        f"will look again in {again:.2g} s"
-    )
+
+    def numbers(self, model: str) -> Mapping[str, float]:
+        """Return what lay on the scales for one model."""
+        return self.alternatives().get(model, {})
+
+    def alternatives(self) -> Mapping[str, Mapping[str, float]]:
+        """Return what lay on the scales for each that waits."""
+        return {row.model: self._told(row) for row in self._verdict.weighed}
+
+    def _told(self, row: Weighed) -> dict[str, float]:
+        view = self._views[row.model]
+        return {
+            "waiting": view.waiting,
+            "waited_together_secs": view.sum_wait,
+            "trip_secs": row.trip,
+            "patience_left_secs": row.left,
+            "stay_request_secs": row.stay,
+            "leave_request_secs": row.leave,
+            "value": row.value,
+        }
 
 
 def _have_waited(view: ModelView, model: str) -> str:

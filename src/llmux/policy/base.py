@@ -130,6 +130,32 @@ class SwitchContext(Protocol):
         ...
 
 
+class Reason:
+    """Why a policy decided so: numbers that are put into words only when somebody asks.
+
+    A policy is asked often and its reasons are read seldom. A plain text does as well; then it is
+    made at every decision. Subclass it and say `sentence`.
+    """
+
+    __slots__ = ()
+
+    rule: str = "policy"
+    """The name of the rule that fired."""
+
+    def sentence(self, model: str) -> str:
+        """Say it as a whole sentence without its stop, for the model that was asked about."""
+        raise NotImplementedError(f"{type(self).__name__} does not say its sentence for {model}")
+
+    def numbers(self, model: str) -> Mapping[str, float]:
+        """Return what was compared for this model, by name."""
+        del model
+        return {}
+
+    def alternatives(self) -> Mapping[str, Mapping[str, float]]:
+        """Return the same for every model that was considered."""
+        return {}
+
+
 class PolicyDecision:
     """What a policy may answer: one of `SwitchNow`, `Defer` and `Skip`.
 
@@ -144,7 +170,7 @@ class SwitchNow(PolicyDecision):
     """Switch to the target (None: the model asked about) as soon as the board may."""
 
     target: str | None = None
-    reason: str | None = None
+    reason: str | Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +183,7 @@ class Defer(PolicyDecision):
 
     wait: float | Awaitable[object]
     target: str | None = None
-    reason: str | None = None
+    reason: str | Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +192,7 @@ class Skip(PolicyDecision):
 
     ask_again: float | None = None
     target: str | None = None
-    reason: str | None = None
+    reason: str | Reason | None = None
 
 
 Decision = SwitchNow | Defer | Skip

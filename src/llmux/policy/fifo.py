@@ -10,10 +10,33 @@ from llmux.policy.base import (
     Decision,
     PolicyContext,
     PolicySettings,
+    Reason,
     SwitchContext,
     SwitchNow,
     SwitchPolicy,
 )
+
+
+class Oldest(Reason):
+    """Somebody has waited so many seconds, and it is the turn of this model."""
+
+    __slots__ = ("active", "waited")
+
+    rule = "oldest"
+
+    def __init__(self, context: PolicyContext) -> None:
+        self.active = context.active_model
+        self.waited = context.oldest_waiting
+
+    def sentence(self, model: str) -> str:
+        """Say who has waited how long."""
+        did = f"woke {model}" if self.active is None else f"left {self.active} for {model}"
+        return f"{did}: its oldest request has waited {self.waited:.3g} s, it is its turn"
+
+    def numbers(self, model: str) -> Mapping[str, float]:
+        """Return the age of the oldest request, in seconds."""
+        del model
+        return {"oldest_wait_secs": self.waited}
 
 
 class FifoPolicy(SwitchPolicy):
@@ -45,7 +68,7 @@ class FifoPolicy(SwitchPolicy):
 
     def on_pending_request(self, context: PolicyContext) -> Decision:
         """Switch as soon as the board may."""
-        return SwitchNow(reason=f"{context.target_model} has waited {context.oldest_waiting:.1f} s")
+        return SwitchNow(reason=Oldest(context))
 
     async def prepare_switch(self, context: SwitchContext) -> None:
         """Wait for the requests in flight when told to drain; the model's own key comes first."""

@@ -18,6 +18,7 @@ from llmux.policy.base import (
     Defer,
     PolicyContext,
     PolicyDecision,
+    Reason,
     ScheduleContext,
     Skip,
     SwitchContext,
@@ -132,8 +133,8 @@ class PolicyGuard:
     def _fault(self, target: object, reason: object) -> str | None:
         if target is not None and not (isinstance(target, str) and target in self._models):
             return f"it named an unknown model, {target!r}"
-        if reason is not None and not isinstance(reason, str):
-            return "the reason is no text"
+        if reason is not None and not isinstance(reason, str | Reason):
+            return "the reason is no text and no Reason"
         return None
 
     def _fifo(self, complaint: str) -> Decision:

@@ -410,7 +410,7 @@ class ModelSwitcher:
                 lane.name for lane in self.board.orders.values()
             }:
                 self._order_number += 1
-                self.tell(ev.OrderGiven(self._order_number, target))
+                self.tell(ev.OrderGiven(self._order_number, target, "the policy's scheduler"))
 
     def _prepare(self, number: int, source: str, target: str) -> None:
         drain = Drain(self.board.lanes[source], target, snapshot(self.board, self._now()))

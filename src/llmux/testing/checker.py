@@ -31,7 +31,7 @@ _WOULD: Final = (
     ("which is no decision", "return SwitchNow(), Defer(seconds) or Skip()"),
     ("unknown model", "name one of snapshot.models, or None for the model asked about"),
     ("no such time", "a number of seconds from 0 up would do, or None where it may be left out"),
-    ("reason is no text", "a reason is a str or None"),
+    ("reason is no text", "a reason is a str, a Reason or None"),
     ("did not answer", "decide from the snapshot, and look things up beside it"),
     ("ms of everybody's", "every answer stands still meanwhile, so decide from the snapshot alone"),
 )
