@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
+from llmux.config import AuthConfig, KeyConfig
 from llmux.http.asgi import Scope, SwitchLayer
+from llmux.http.keys import make_keyring
 from llmux.policy import FifoPolicy
 from llmux.runtime.hooks import HookRunner, HookSpec
 from llmux.runtime.switcher import ModelSwitcher
@@ -78,6 +82,31 @@ async def test_a_bad_priority_is_answered_400_and_the_connection_goes_on(
         await client.send(post(chat()))
         assert (await client.message()).status == 200
         assert s.meters["m"].answers == [400, 200]
+
+
+async def test_a_keys_priority_is_what_its_requests_count_and_the_most_they_may_say() -> None:
+    def key(text: str, priority: float | None) -> KeyConfig:
+        return KeyConfig("sha256", sha256(text.encode()).hexdigest(), text, None, priority)
+
+    keys = (key("proud", 5.0), key("humble", 0.5), key("free", None))
+    asked = [
+        ("proud", None, 5.0),
+        ("proud", "2", 2.0),
+        ("proud", "50", 5.0),
+        ("humble", None, 0.5),
+        ("humble", "50", 0.5),
+        ("free", None, 1.0),
+        ("free", "50", 50.0),
+    ]
+    async with stand(keyring=make_keyring(AuthConfig(keys), Path())) as s:
+        s.gate.awake.clear()
+        for number, (who, says, _) in enumerate(asked, 1):
+            fields = [f"Authorization: Bearer {who}"]
+            fields += [] if says is None else [f"x-llmux-priority: {says}"]
+            client = await s.client()
+            await client.send(post(chat(), PATH, *fields))
+            await s.gate.until(waiting=number)
+        assert [one.weight for one in s.gate.waiting] == [counts for _, _, counts in asked]
 
 
 async def test_the_layer_for_other_peoples_apps_reads_it_too() -> None:

@@ -73,6 +73,8 @@ TAMPERS = "object.__setattr__(context.snapshot, 'now', 0.0); return SwitchNow()"
             "when the first request of all waits",
             "whatever was not seen yet is None",
         ),
+        (answering("raise SystemExit(3)"), "raised SystemExit(3)", "mine.py:7"),
+        ("    pass\n", "Mine does not override on_pending_request", "would be the simplest"),
         (answering("return 'llama'"), "which is no decision", "return SwitchNow()"),
         (answering("pass"), "returned None, which is no decision", "Skip()"),
         (answering("return SwitchNow('gpt')"), "unknown model, 'gpt'", "one of snapshot.models"),

@@ -57,6 +57,9 @@ def at_once(answer: Any) -> Callable[[PolicyContext], Any]:
     [
         (raises(ValueError("bug")), "raised ValueError"),
         (raises(asyncio.CancelledError()), "raised CancelledError"),
+        (raises(SystemExit(3)), "raised SystemExit(3)"),
+        (later(SystemExit(3)), "raised SystemExit(3)"),
+        (lambda context: context.snapshot.models.clear(), "no attribute 'clear'"),
         (later(ValueError("bug")), "raised ValueError"),
         (later(TimeoutError("bug")), "raised TimeoutError"),
         (later(asyncio.CancelledError()), "raised CancelledError"),

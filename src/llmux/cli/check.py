@@ -52,7 +52,7 @@ def try_policy(name: str) -> NoReturn:
 
     findings = check_policy(name)
     for finding in findings:
-        say(f"{name}: {finding}", err=True)
+        say(finding if name in finding else f"{name}: {finding}", err=True)
     if not findings:
         say(f"{name} is fine: it was asked about a dozen moments and set over two short stories")
     sys.exit(EXIT_USAGE if findings else EXIT_OK)

@@ -56,7 +56,7 @@ def load_policy(
         policy = policy_class.from_config(config, options)
     except PolicyError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         given = f" with the options {', '.join(sorted(options))}" if options else ""
         raise PolicyError(f"the policy {name} could not be built{given}: {_told(error)}") from error
     if not isinstance(policy, SwitchPolicy):

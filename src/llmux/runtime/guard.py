@@ -36,8 +36,9 @@ SLOW_IN_A_ROW: Final = 3
 """After so many slow calls in a row the policy is replaced by FIFO."""
 
 
-_FAULTS = (Exception, asyncio.CancelledError)
-"""What user code may raise; awaiting something that was cancelled raises no Exception."""
+_FAULTS = (Exception, asyncio.CancelledError, SystemExit)
+"""What user code may raise; awaiting something that was cancelled raises no Exception, and
+whoever calls `sys.exit` in a policy shall not end the gateway."""
 
 
 def cancelled_from_outside(error: BaseException) -> bool:

@@ -100,6 +100,11 @@ class _Exam:
         except PolicyError as error:
             self.find(error.message)
             return
+        if type(policy).on_pending_request is SwitchPolicy.on_pending_request:
+            self.find(
+                f"{type(policy).__name__} does not override on_pending_request; "
+                "`def on_pending_request(self, context): return SwitchNow()` would be the simplest"
+            )
         self._settings(policy)
         if self.findings:
             return
@@ -128,7 +133,7 @@ class _Exam:
                 made = given.from_config(self._config, self._options)
             except PolicyError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise PolicyError(f"the policy {name} could not be built: {error!r}") from error
             made.settings = PolicySettings()
             return made
@@ -140,7 +145,7 @@ class _Exam:
             method: Callable[[], object] = getattr(policy, ask)
             try:
                 said = method()
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self.find(f"{ask}() raised {error!r}{_place_of(error)}; {wanted} would do")
                 continue
             if not good(said):
@@ -203,7 +208,7 @@ class _Placed(SwitchPolicy):
     def on_pending_request(self, context: PolicyContext) -> Any:
         try:
             answer = self._policy.on_pending_request(context)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._exam.note(error)
             raise
         return self._later(answer) if inspect.iscoroutine(answer) else answer
@@ -211,7 +216,7 @@ class _Placed(SwitchPolicy):
     async def _later(self, answer: Any) -> Any:
         try:
             return await answer
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._exam.note(error)
             raise
 
