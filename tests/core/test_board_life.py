@@ -596,6 +596,21 @@ def test_bytes_of_all_who_wait_are_bounded_together_and_given_back() -> None:
     assert world.board.buffered == 40
 
 
+def test_a_body_that_could_never_wait_is_told_not_to_come_again() -> None:
+    """Another one may; and where its model is awake it need not wait at all."""
+    world = awake("a", "a", "b", max_buffered=100)
+    lanes = world.board.lanes
+    never = world.board.refusal(lanes["b"], world.now, 101)
+    assert never is not None
+    assert (never.retryable, never.retry_after) == (False, None)
+    world.arrive("b", size=100)
+    later = world.board.refusal(lanes["b"], world.now, 1)
+    assert later is not None
+    assert later.retryable is None
+    assert later.retry_after is not None
+    assert world.board.refusal(lanes["a"], world.now, 101) is None
+
+
 # ---- rescue ------------------------------------------------------------------------------------
 
 

@@ -175,6 +175,12 @@ class Desk:
                 f"{bound} requests wait for {lane.name} already",
                 retry_after=self.estimate(lane, now),
             )
+        if most is not None and size > most:
+            error = QueueFullError(
+                f"the request's {size} bytes may not wait: max_buffered_bytes is {most}"
+            )
+            error.retryable = False
+            return error
         if most is not None and self.buffered + size > most:
             return QueueFullError(
                 f"the requests that wait hold {self.buffered} bytes already: "
