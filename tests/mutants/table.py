@@ -14,6 +14,7 @@ WISHES = "core/wishes.py"
 HEALTH = "core/health.py"
 LANE = "core/lane.py"
 SWITCH = "core/switching.py"
+HOLDING = "core/holding.py"
 LIFE = "core/life.py"
 PLAN = "core/plan.py"
 DRIVER = "runtime/switcher.py"
@@ -77,15 +78,15 @@ MUTANTS = [
     ),
     Mutant(
         "min_active stops serving",
-        SWITCH,
-        "        if any(lane.fresh for lane in leaving) and not target.overdue:\n",
-        "        if any(lane.fresh for lane in leaving) and not target.overdue:\n            for lane in leaving:\n                lane.phase = Phase.DRAINING\n",
+        HOLDING,
+        "            if lane.fresh and not target.overdue:\n",
+        "            if lane.fresh and not target.overdue:\n                lane.phase = Phase.DRAINING\n",
     ),
     Mutant(
         "min_active is not kept",
-        SWITCH,
-        "        if any(lane.fresh for lane in leaving) and not target.overdue:\n",
-        "        if False:\n",
+        HOLDING,
+        "            if lane.fresh and not target.overdue:\n",
+        "            if False:\n",
     ),
     Mutant(
         "the sleep hook does not wait for the requests inside",
@@ -128,8 +129,8 @@ MUTANTS = [
     Mutant(
         "the wake hook is ordered twice",
         SWITCH,
-        '        self._run(plan, "wake", plan.target, reason, now)\n',
-        '        self._run(plan, "wake", plan.target, reason, now)\n' * 2,
+        '        self._run(plan, "wake", target, why, now)\n',
+        '        self._run(plan, "wake", target, why, now)\n' * 2,
     ),
     Mutant(
         "a stale hook's end is believed",
@@ -234,8 +235,7 @@ MUTANTS = [
     Mutant(
         "a Skip is never reconsidered by itself",
         WISHES,
-        "                self._ask_later(lane, "
-        "ASK_AGAIN_SECONDS if ask_again is None else ask_again)\n",
+        "                self._ask_later(lane, again)\n",
         "                pass\n",
     ),
     Mutant(
@@ -406,14 +406,14 @@ MUTANTS = [
     Mutant(
         "a stuck model is never tried again",
         HEALTH,
-        '        self._effects.append(fx.SetAlarm(("stuck", lane.name), pause(lane, lane.stuck_level)))\n',
+        '        self._effects.append(fx.SetAlarm(("stuck", lane.name), seconds))\n',
         "",
     ),
     Mutant(
         "a stuck model is left at once",
-        SWITCH,
-        "        if any(lane.stuck or lane.phase is Phase.QUARANTINED for lane in leaving):\n",
-        "        if any(lane.phase is Phase.QUARANTINED for lane in leaving):\n",
+        HOLDING,
+        "            if lane.phase is Phase.QUARANTINED or lane.stuck:\n",
+        "            if lane.phase is Phase.QUARANTINED:\n",
     ),
     Mutant(
         "another wakes in the place of the quarantined",
@@ -465,9 +465,9 @@ MUTANTS = [
     ),
     Mutant(
         "the overdue wait for the cool-down",
-        SWITCH,
-        "        if any(lane.fresh for lane in leaving) and not target.overdue:\n",
-        "        if any(lane.fresh for lane in leaving):\n",
+        HOLDING,
+        "            if lane.fresh and not target.overdue:\n",
+        "            if lane.fresh:\n",
     ),
     Mutant(
         "among the overdue the first in the config goes first",
@@ -478,8 +478,8 @@ MUTANTS = [
     Mutant(
         "a model is left before the overdue it holds back",
         SWITCH,
-        "        if any(self._owes(lane, target) for lane in leaving):\n            return False\n",
-        "",
+        "            if self._owes(lane, target):\n",
+        "            if False:\n",
     ),
     Mutant(
         "those held back go before everybody overdue",
@@ -660,8 +660,8 @@ MUTANTS = [
     Mutant(
         "a policy that stumbles over a cancellation is never heard again",
         GUARD,
-        "_FAULTS = (Exception, asyncio.CancelledError)\n",
-        "_FAULTS = (Exception,)\n",
+        "_FAULTS = (Exception, asyncio.CancelledError, SystemExit)\n",
+        "_FAULTS = (Exception, SystemExit)\n",
     ),
     Mutant(
         "slow calls add up for ever",
