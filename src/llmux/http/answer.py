@@ -7,7 +7,7 @@ again, but for its length, is not parsed again. This file refuses to know socket
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
 
 import httptools
 
@@ -32,12 +32,15 @@ class BadAnswer(Exception):  # noqa: N818  (it is news for the listener, not a f
     """The backend's bytes are not an HTTP answer; the text says why."""
 
 
-class KnownHead(NamedTuple):
+class KnownHead:
     """What a head means that was read before; its length is read anew each time."""
 
-    status: int
-    lines: bytes
-    has_date: bool
+    __slots__ = ("has_date", "lines", "status")
+
+    def __init__(self, status: int, lines: bytes, has_date: bool) -> None:
+        self.status = status
+        self.lines = lines
+        self.has_date = has_date
 
 
 class AnswerReader:
@@ -124,17 +127,17 @@ class AnswerReader:
         digits = data[at:stop]
         if stop < 0 or not digits.isdigit():
             return 0
-        self._mean(known.meaning, int(digits))
-        return stop + known.size
-
-    def _mean(self, known: KnownHead, length: int) -> None:
-        self.status, self.lines, self.has_date = known
+        meaning = known.meaning
+        self.status = meaning.status
+        self.lines = meaning.lines
+        self.has_date = meaning.has_date
         self.has_id = False
         self.framing = LENGTH
-        self.length = self._left = length
+        self.length = self._left = length = int(digits)
         self.complete = length == 0
         self.persistent = self.counting = True
         self.upgrade = None
+        return stop + known.size
 
     def read_head(self, data: bytes) -> bytes | None:
         """Take bytes until a head, interim or final, is whole; give what came behind it.
@@ -154,13 +157,8 @@ class AnswerReader:
             self._buffer = data
             return None
         cut = None if self.head_only else halves(data, end)
-        known = None
-        if cut is not None:
-            before, digits, after = cut
-            known = self._known.find(before, after)
-            if known is not None:
-                self._mean(known.meaning, int(digits))
-                return data[end:]
+        if cut is not None and self._known.find(cut[0], cut[2]) is not None:
+            return data[self.recognize(data) :]
         self._reset()
         self._parse_head(data[:end])
         if self._head_done and self.status >= 200:

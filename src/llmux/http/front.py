@@ -176,7 +176,7 @@ class Front(asyncio.Protocol):
         self._since = None
         self._partial = False
         routes = self.gateway.routes
-        handler = None if request.plain else routes.find(request.path)
+        handler = None if request.known is not None else routes.find(request.path)
         if handler is not None:
             try:
                 answer = routes.answer(handler, request)

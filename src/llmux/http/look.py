@@ -16,7 +16,7 @@ _LARGEST_SECOND_LOOK: Final = 33_554_432
 """Bytes above which the slower, more lenient decoder is not tried: it would stall others."""
 
 
-class _Look(msgspec.Struct):
+class _Look(msgspec.Struct, gc=False):
     model: Any = None
 
 

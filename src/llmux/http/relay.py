@@ -195,15 +195,19 @@ class Exchange(Ticket):
         request = self._request
         body = request.body
         self._upstream = upstream
-        head = b"%b %b%b%b%bcontent-length: %d\r\nvia: 1.1 llmux\r\nx-request-id: %b\r\n\r\n" % (
-            request.method,
-            request.target,
-            upstream.backend.host_line,
-            request.lines,
-            b"" if request.plain else _special_lines(request),
-            len(body),
-            request.request_id,
-        )
+        known = request.known
+        if known is not None:
+            start = known.start_for(upstream.backend.host_line)
+        else:
+            start = b"%b %b%b%b%bcontent-length: " % (
+                request.method,
+                request.target,
+                upstream.backend.host_line,
+                request.lines,
+                _special_lines(request),
+            )
+        request_id = request.request_id
+        head = b"%b%d\r\nvia: 1.1 llmux\r\nx-request-id: %b\r\n\r\n" % (start, len(body), request_id)
         if len(body) <= _LARGE:
             upstream.send(self, head + body, b"")
         else:
@@ -437,6 +441,7 @@ class Exchange(Ticket):
         if self._upstream is not None:
             self._upstream.close()
             self._upstream = None
+        self._request.body = b""
         if self._listed:
             self._listed = False
             self._front.gateway.gate.leave(self)

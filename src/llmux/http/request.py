@@ -9,7 +9,7 @@ that carries its error, so that answers keep their order.
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
 
 import httptools
 
@@ -31,14 +31,29 @@ _OVERHEAD: Final = 20
 """Bytes of a request line besides its target, roughly."""
 
 
-class KnownRequest(NamedTuple):
-    """What a plain head means that was read before; its length is read anew each time."""
+class KnownRequest:
+    """What a plain head means that was read before; its length is read anew each time.
 
-    method: bytes
-    target: bytes
-    path: bytes
-    lines: bytes
-    caller: Caller | None
+    It asks for nothing but relaying: neither `upgrade` nor `max_forwards` is there.
+    """
+
+    __slots__ = ("caller", "host_line", "lines", "method", "path", "start", "target")
+
+    def __init__(self, request: Request) -> None:
+        self.method = request.method
+        self.target = request.target
+        self.path = request.path
+        self.lines = request.lines
+        self.caller = request.caller
+        self.start = self.host_line = b""
+
+    def start_for(self, host_line: bytes) -> bytes:
+        """Give the head for a backend up to its length; that of the last one is kept."""
+        if self.host_line is not host_line:
+            self.host_line = host_line
+            parts = (self.method, b" ", self.target, host_line, self.lines, b"content-length: ")
+            self.start = b"".join(parts)
+        return self.start
 
 
 class Request:
@@ -51,12 +66,12 @@ class Request:
         "cors",
         "error",
         "keep_alive",
+        "known",
         "lines",
         "max_forwards",
         "method",
         "old",
         "path",
-        "plain",
         "priority",
         "request_id",
         "target",
@@ -79,8 +94,8 @@ class Request:
         """It was told `100 Continue`."""
         self.upgrade: bytes | None = None
         self.max_forwards: int | None = None
-        self.plain = False
-        """It asks for nothing but relaying: neither `upgrade` nor `max_forwards` is there."""
+        self.known: KnownRequest | None = None
+        """Its head was read before."""
         self.priority: bytes | None = None
         """What its `x-llmux-priority` says, unread."""
         self.request_id = b""
@@ -117,6 +132,7 @@ class RequestReader:
         "_received",
         "_request",
         "_saw_upgrade",
+        "_spare",
         "_te",
         "_upgrading",
         "broken",
@@ -137,6 +153,7 @@ class RequestReader:
         self._doors = doors or Doors()
         self._known = Memo() if known is None else known
         self._latest: Known[KnownRequest] | None = None
+        self._spare: Request | None = None
         self._candidate: tuple[bytes, bytes] | None = None
         self._left = 0
         self._parser = httptools.HttpRequestParser(self)
@@ -173,7 +190,8 @@ class RequestReader:
     def whole(self, data: bytes) -> Request | None:
         """Give the request that `data` is, if it came whole behind a head that was read before.
 
-        For None, `feed` is to be asked.
+        For None, `feed` is to be asked. What is given holds until the next call: a connection has
+        one such request at a time, so that they need only one object.
         """
         known = self._latest
         if known is None or self.in_head or self.in_body or self.queue or self.broken:
@@ -189,7 +207,12 @@ class RequestReader:
         most = self._bounds.max_body_bytes
         if len(body) != int(digits) or (most is not None and len(body) > most):
             return None
-        return self._made(known.meaning, body)
+        request = self._spare
+        if request is None:
+            request = self._spare = self._made(known.meaning)
+        request.body = body
+        request.request_id = wire.new_request_id()
+        return request
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the client; whole requests, and errors as requests, join the queue."""
@@ -241,17 +264,23 @@ class RequestReader:
         most = self._bounds.max_body_bytes
         if most is not None and length > most:
             return data
-        self._latest = known
-        self._request = self._made(known.meaning, b"")
+        if self._latest is not known:
+            self._latest = known
+            self._spare = None
+        self._request = self._made(known.meaning)
         self._left = length
         self.in_body = True
         return self._count(data[end:])
 
-    def _made(self, known: KnownRequest, body: bytes) -> Request:
+    def _made(self, known: KnownRequest) -> Request:
         request = Request()
-        request.method, request.target, request.path, request.lines, request.caller = known
-        request.body = body
-        request.keep_alive = request.plain = True
+        request.known = known
+        request.method = known.method
+        request.target = known.target
+        request.path = known.path
+        request.lines = known.lines
+        request.caller = known.caller
+        request.keep_alive = True
         request.request_id = wire.new_request_id()
         return request
 
@@ -383,10 +412,7 @@ class RequestReader:
         request.lines = b"".join(self._fields)
         if not request.request_id:
             if self._candidate is not None and self._is_plain(request):
-                known = KnownRequest(
-                    request.method, request.target, request.path, request.lines, request.caller
-                )
-                self._known.put(*self._candidate, known)
+                self._known.put(*self._candidate, KnownRequest(request))
             request.request_id = wire.new_request_id()
         self._candidate = None
         most = self._bounds.max_body_bytes

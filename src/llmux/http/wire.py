@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from email.utils import formatdate
 from http import HTTPStatus
 from itertools import count
@@ -34,16 +35,23 @@ HOP_BY_HOP: Final = frozenset(
 
 _REASONS: Final = {int(status): status.phrase.encode("ascii") for status in HTTPStatus}
 _ID_PREFIX: Final = b"req-" + os.urandom(6).hex().encode("ascii")
-_ids = count(1)
 _VALID_ID: Final = re.compile(rb"[\x21-\x7e]{1,200}")
 _VALID_HOST: Final = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?"
 )
 
 
-def new_request_id() -> bytes:
-    """Make an id that no other request of this process has."""
-    return b"%b%08x" % (_ID_PREFIX, next(_ids))
+def _make_ids() -> Iterator[bytes]:
+    """Make ids by joining two halves: formatting a number costs four times as much."""
+    ends = [b"%02x" % number for number in range(256)]
+    for number in count():
+        begin = b"%b%06x" % (_ID_PREFIX, number)
+        for end in ends:
+            yield begin + end
+
+
+new_request_id: Final = _make_ids().__next__
+"""Makes an id that no other request of this process has."""
 
 
 def is_request_id(value: bytes) -> bool:
