@@ -29,8 +29,9 @@ from llmux.errors import (
 )
 from llmux.policy.base import Reason
 
-ARRIVALS_KEPT = 256
-"""Arrivals that are logged before they are folded into the decayed sums."""
+ARRIVALS_KEPT = 64
+"""Arrivals, and exits, that are logged before they are worked in: few, so that the log stays in the
+processor's nearest cache."""
 
 _AWAKE = Phase.AWAKE
 
@@ -96,10 +97,11 @@ class Desk:
         if self.first_arrival is None:
             self.first_arrival = now
         lane.last_arrival = now
-        log = lane.arrival_log
-        log.append((now, ticket.weight))
-        if len(log) >= ARRIVALS_KEPT:
-            lane.fold_arrivals(now)
+        if lane.rate_windows:
+            log = lane.arrival_log
+            log.append((now, ticket.weight))
+            if len(log) >= ARRIVALS_KEPT:
+                lane.fold_arrivals(now)
         if (
             lane.phase is _AWAKE
             and not self.closed

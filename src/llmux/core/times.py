@@ -69,7 +69,7 @@ class Times:
             self._switching += now - since
             return
         inside = {lane: _oldest(lane) for lane in lanes if lane.inside}
-        present = {*inside, *(lane for lane, _, _ in exits)}
+        present = {*inside, *[spell[0] for spell in exits]}
         for lane in present:
             spells = [spell for spell in exits if spell[0] is lane] if len(present) > 1 else exits
             _add(self._serving_by, lane.name, _covered(spells, inside.get(lane), since, now))

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _FIRST_RETRY: Final = 0.1
 _LONGEST_RETRY: Final = 0.5
 """Seconds between two tries at a backend that is still loading."""
+_HEAD: Final = b"%b%d\r\nvia: 1.1 llmux\r\nx-request-id: %b\r\n\r\n%b"
+_ORDINARY: Final = b"%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n"
+"""What `Exchange._head` writes where nothing is out of the ordinary on either side."""
 _LARGE: Final = 65536
 """Bytes above which a body is sent by itself rather than copied behind its head."""
 
@@ -206,12 +209,11 @@ class Exchange(Ticket):
                 request.lines,
                 _special_lines(request),
             )
-        request_id = request.request_id
-        head = b"%b%d\r\nvia: 1.1 llmux\r\nx-request-id: %b\r\n\r\n" % (start, len(body), request_id)
-        if len(body) <= _LARGE:
-            upstream.send(self, head + body, b"")
+        size, request_id = len(body), request.request_id
+        if size <= _LARGE:
+            upstream.send(self, _HEAD % (start, size, request_id, body), b"")
         else:
-            upstream.send(self, head, body)
+            upstream.send(self, _HEAD % (start, size, request_id, b""), body)
         if self._front.paused:
             upstream.pause()
 
@@ -253,6 +255,22 @@ class Exchange(Ticket):
         self._started = True
         request = self._request
         request.body = b""
+        known = request.known
+        if (
+            known is not None
+            and known.ordinary
+            and answer.counting
+            and answer.has_date
+            and self.keep_alive
+            and not gateway.stopping
+        ):
+            return _ORDINARY % (answer.lines, answer.length, request.request_id)
+        return self._head(answer)
+
+    def _head(self, answer: AnswerReader) -> bytes:
+        """Write the head for the client: our version, our connection, the backend's fields."""
+        request = self._request
+        gateway = self._front.gateway
         ours = b""
         if not answer.has_id:
             ours = b"x-request-id: %b\r\n" % request.request_id

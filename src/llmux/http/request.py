@@ -20,6 +20,7 @@ from llmux.errors import (
     LlmuxError,
 )
 from llmux.http import wire
+from llmux.http.dialects import MESSAGES
 from llmux.http.doors import CREDENTIALS, WATCHED, Doors
 from llmux.http.keys import Caller
 from llmux.http.known import Known, Memo, halves
@@ -37,7 +38,7 @@ class KnownRequest:
     It asks for nothing but relaying: neither `upgrade` nor `max_forwards` is there.
     """
 
-    __slots__ = ("caller", "host_line", "lines", "method", "path", "start", "target")
+    __slots__ = ("caller", "host_line", "lines", "method", "ordinary", "path", "start", "target")
 
     def __init__(self, request: Request) -> None:
         self.method = request.method
@@ -46,6 +47,8 @@ class KnownRequest:
         self.lines = request.lines
         self.caller = request.caller
         self.start = self.host_line = b""
+        self.ordinary = request.path != MESSAGES
+        """Its answer needs no field besides those that every answer gets."""
 
     def start_for(self, host_line: bytes) -> bytes:
         """Give the head for a backend up to its length; that of the last one is kept."""

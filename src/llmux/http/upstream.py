@@ -235,7 +235,14 @@ class Upstream(asyncio.Protocol):
         if answer.counting and len(rest) == answer.length:
             answer.complete = True
             listener.on_data(head + rest)
-            self._release()
+            if self._paused or self._bulky or self._listener is not listener:
+                self._release()
+            else:
+                self._listener = None
+                self.state = IDLE
+                self.reused = True
+                self.backend.put(self)
+                listener.on_end()
             return
         if not answer.complete:
             if rest:

@@ -52,6 +52,8 @@ class FifoPolicy(SwitchPolicy):
         min_active_duration: float = 0.0,
     ) -> None:
         self.settings = PolicySettings(request_timeout, drain_before_switch, min_active_duration)
+        if type(self) is FifoPolicy:  # it looks at no rates, so nobody has to keep them
+            vars(self)["rate_windows"] = ()
 
     @classmethod
     def from_config(cls, config: object, options: Mapping[str, Any]) -> Self:
