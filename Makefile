@@ -5,6 +5,7 @@ VENV      ?= .venv
 DEMO_VENV ?= .venv-demo
 PY        := $(VENV)/bin/python
 PYTEST    ?=
+SEEDS     ?= 0-699
 ARGS      ?=
 UPGRADE   ?=
 
@@ -12,10 +13,12 @@ COMPILE := uv pip compile pyproject.toml --universal --generate-hashes --no-head
            --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports mutants bench bench-quick bench-memory bench-scheduling profile format lock clean dev
+.PHONY: help demo test lint types imports mutants model-check simulate-faults \
+        simulate-faults-planted bench bench-quick bench-memory bench-scheduling profile format lock \
+        clean dev
 
 help:  ## say what there is to make
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' \
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' \
 		$(firstword $(MAKEFILE_LIST))
 
 demo:  ## three toy models take turns behind a real gateway (run-time dependencies only)
@@ -53,6 +56,15 @@ bench-scheduling: dev  ## waits under each policy beside the best that full know
 mutants: dev  ## plant one fault after the other and show which test finds it (ARGS="--with stories")
 	@$(PY) -m tests.mutants $(ARGS)
 
+model-check: dev  ## walk the board's state space, every order of facts (ARGS=--help)
+	@$(PY) -m proof.walk $(ARGS)
+
+simulate-faults: dev  ## the real board and driver under faults drawn from seeds (SEEDS=0-699)
+	@$(PY) -m proof.simulate $(SEEDS) $(ARGS)
+
+simulate-faults-planted: dev  ## plant faults and show which the simulation finds within 1 M events
+	@$(PY) -m proof.planted $(ARGS)
+
 format: dev  ## let ruff put the files into shape
 	@$(PY) -m ruff check --fix
 	@$(PY) -m ruff format
@@ -68,4 +80,4 @@ dev:
 
 clean:  ## remove the environments and all caches
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
-	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests bench proof -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,10 +13,10 @@ from typing import Protocol, TypeVar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from proof.moves import mortal
 
 from llmux.core import events as ev
 from llmux.core.lane import LaneSettings, Phase
-from llmux.core.plan import Stage
 from llmux.policy.base import Decision, Defer, Skip, SwitchNow
 from tests.core.world import World
 
@@ -129,14 +129,6 @@ def facts(world: World, calm: bool = False) -> list[str]:
     if not world.board.surveying and not world.closed:
         kinds.append("reload")
     return [*kinds, "arrive", "arrive", "arrive by event", "order", "stale", "close"]
-
-
-def mortal(world: World) -> list[str]:
-    """Models whose backend may be found dead now."""
-    plan = world.board.plan
-    leaving = plan.leaving if plan is not None and plan.stage is Stage.DRAINING else []
-    lanes = [*world.board.awake, *leaving]
-    return [lane.name for lane in lanes if world.engines[lane.name] == "awake"]
 
 
 def happen(dice: Dice, world: World, kind: str) -> None:

@@ -55,6 +55,7 @@ def snapshot(folder: Path) -> None:
     shutil.copytree(PACKAGE, folder / "src" / "llmux", ignore=caches)
     for part in ("core", "runtime"):
         shutil.copytree(ROOT / "tests" / part, folder / "tests" / part, ignore=caches)
+    shutil.copytree(ROOT / "proof", folder / "proof", ignore=caches)
     for name in ("pyproject.toml", "tests/__init__.py", "tests/conftest.py"):
         shutil.copy(ROOT / name, folder / name)
 

@@ -68,6 +68,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Return the virtual time in seconds."""
         return self._virtual.now
 
+    def jump(self, seconds: float) -> None:
+        """Move the clock ahead at once, as a machine that was suspended finds it."""
+        self._virtual.now += seconds
+
     def _next_timer(self) -> float:
         when: float = self._scheduled[0].when()  # type: ignore[attr-defined]
         return when

@@ -1,0 +1,185 @@
+"""Walkers that share the work: each expands its part of a level, and the lead says whose is new.
+
+States never travel, only their keys: whoever found a state first goes on from it. So each walker
+keeps the keys of all, and the worlds of its own part of the newest level alone. It refuses to know
+what is printed and what is shown of the edges.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+
+from tests.core.world import World
+
+from proof.forms import Key, KeyOf
+from proof.moves import after, fair_moves, faults, nobody_waits
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """A broken invariant: at which state, by which move, and what was said."""
+
+    state: int
+    move: str
+    said: str
+
+
+@dataclass(slots=True)
+class Level:
+    """What one walker found in one level: keys that were new to it, in the order of finding."""
+
+    keys: list[Key] = field(default_factory=list)
+    parents: array[int] = field(default_factory=lambda: array("I"))
+    names: list[str] = field(default_factory=list)
+    calm: bytearray = field(default_factory=bytearray)
+    edges: int = 0
+    find: Find | None = None
+
+
+class Walker:
+    """One pair of hands: expands the worlds it holds, a level at a time."""
+
+    def __init__(self, start: World, key_of: KeyOf, requests: int, first: bool) -> None:
+        self._key_of = key_of
+        self._requests = requests
+        self._known: dict[Key, int] = {key_of(start): 0}
+        self._mine: list[tuple[int, World]] = [(0, start)] if first else []
+        self._fresh: dict[Key, World] = {}
+        self._loose: list[tuple[int, Key]] = []
+        self.sources = array("I")
+        self.targets = array("I")
+
+    def expand(self) -> Level:
+        """Make every move in every world of this level; stops at the first broken invariant."""
+        level = Level()
+        known, fresh, key_of = self._known, self._fresh, self._key_of
+        while self._mine:
+            number, world = self._mine.pop()
+            for fair, moves in ((True, fair_moves(world)), (False, faults(world, self._requests))):
+                for name, move in moves:
+                    try:
+                        new = after(world, move)
+                    except Exception as error:
+                        level.find = Find(number, name, f"{type(error).__name__}: {error}")
+                        return level
+                    level.edges += 1
+                    key = key_of(new)
+                    there = known.get(key)
+                    if there is not None:
+                        if fair:
+                            self.sources.append(number)
+                            self.targets.append(there)
+                        _let_go(new)
+                        continue
+                    if fair:
+                        self._loose.append((number, key))
+                    if key in fresh:
+                        _let_go(new)
+                        continue
+                    fresh[key] = new
+                    level.keys.append(key)
+                    level.parents.append(number)
+                    level.names.append(name)
+                    level.calm.append(nobody_waits(new))
+            _let_go(world)
+        return level
+
+    def settle(self, keys: Iterable[Key], first: int, mine: set[Key], go_on: bool) -> None:
+        """Hear which keys are new, numbered from `first`, and which of them are this walker's."""
+        for number, key in enumerate(keys, first):
+            self._known[key] = number
+            world = self._fresh.pop(key, None)
+            if world is None:
+                continue
+            if key in mine and go_on:
+                self._mine.append((number, world))
+            else:
+                _let_go(world)
+        for source, key in self._loose:
+            self.sources.append(source)
+            self.targets.append(self._known[key])
+        self._loose.clear()
+
+
+def _let_go(world: World) -> None:
+    """Break the circles of a world that nobody needs, so that its memory is free at once."""
+    for lane in world.board.lanes.values():
+        lane.waiting.clear()
+        lane.inside.clear()
+
+
+class Crew:
+    """So many walkers, each a process of its own but for one alone; a context manager."""
+
+    def __init__(self, start: World, key_of: KeyOf, requests: int, processes: int) -> None:
+        self._lines: list[Connection] = []
+        self._hands: list[multiprocessing.process.BaseProcess] = []
+        self._alone: Walker | None = None
+        if processes == 1:
+            self._alone = Walker(start, key_of, requests, True)
+            return
+        fork = multiprocessing.get_context("fork")  # walkers have to hash alike
+        for nth in range(processes):
+            here, there = fork.Pipe()
+            walker = Walker(start, key_of, requests, nth == 0)
+            hand = fork.Process(target=_serve, args=(walker, there), daemon=True)
+            hand.start()
+            there.close()
+            self._lines.append(here)
+            self._hands.append(hand)
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hand in self._hands:
+            hand.terminate()
+            hand.join()
+
+    def expand(self) -> list[Level]:
+        """Let all walk one level and return what each found."""
+        if self._alone is not None:
+            return [self._alone.expand()]
+        for line in self._lines:
+            line.send(("expand", None))
+        return [line.recv() for line in self._lines]
+
+    def settle(self, keys: list[Key], first: int, owners: list[set[Key]], go_on: bool) -> None:
+        """Tell all which keys are new, and who goes on from which."""
+        if self._alone is not None:
+            self._alone.settle(keys, first, owners[0], go_on)
+            return
+        for line, mine in zip(self._lines, owners, strict=True):
+            line.send(("settle", (keys, first, mine, go_on)))
+        for line in self._lines:
+            line.recv()
+
+    def edges(self) -> list[tuple[array[int], array[int]]]:
+        """Return all fair edges, as (sources, targets) of each walker."""
+        if self._alone is not None:
+            return [(self._alone.sources, self._alone.targets)]
+        for line in self._lines:
+            line.send(("edges", None))
+        return [line.recv() for line in self._lines]
+
+
+def _serve(walker: Walker, line: Connection) -> None:
+    """Do what the lead says until the line is closed."""
+    gc.disable()  # worlds are let go by hand
+    while True:
+        try:
+            what, about = line.recv()
+        except (EOFError, KeyboardInterrupt):
+            return
+        if what == "expand":
+            line.send(walker.expand())
+        elif what == "settle":
+            walker.settle(*about)
+            line.send(None)
+        else:
+            line.send((walker.sources, walker.targets))

@@ -1,0 +1,463 @@
+"""Books of one life of the gateway, kept from what the board was told and ordered, and held to it.
+
+After every fact the invariants are checked: not from what the board believes, but from what it
+ordered, what hooks and looks have told, and what the clients saw. It refuses to know why the board
+decided, and what is true of engines: that is the machine's to hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from llmux.core import effects as fx
+from llmux.core import events as ev
+from llmux.core import news as n
+from llmux.core.board import Switchboard
+from llmux.core.desk import ARRIVALS_KEPT
+from llmux.core.health import LADDER
+from llmux.core.lane import LaneSettings, Phase
+from llmux.core.ticket import GONE, NEW, WAITING, Ticket
+from llmux.runtime.switcher import ModelSwitcher
+from proof.chance import Chance
+
+TICK = 0.001
+"""Seconds by which a bound may be missed: one turn of the loop."""
+THOROUGH = 64
+"""Every so many facts the books are compared ticket by ticket, not only by their sums."""
+LIVELOCK = 20_000
+"""Facts at one moment that are no work any more."""
+HEARTBEAT = 5.0
+_NAMES = {phase: phase.value for phase in Phase}
+
+
+class Watch:
+    """What must be true of one life, whatever happens to it."""
+
+    def __init__(self, chance: Chance, lanes: Mapping[str, LaneSettings]) -> None:
+        self._chance = chance
+        self._lanes = lanes
+        self.waiting: dict[str, dict[Ticket, float]] = {name: {} for name in lanes}
+        """Who waits for each model, in the order of arrival, and since when."""
+        self.inside: dict[str, dict[Ticket, None]] = {name: {} for name in lanes}
+        self._lost: set[Ticket] = set()
+        """Who was inside when their model died or fell asleep, and has not left."""
+        self._orphans: set[Ticket] = set()
+        self._returned: set[Ticket] = set()
+        self._told: dict[str, str] = dict.fromkeys(lanes, "unknown")
+        """What hooks and looks have told of each model."""
+        self._hook: fx.RunHook | None = None
+        self._orders: dict[int, str] = {}
+        self._restore: str | None = None
+        self._failures: dict[str, tuple[int, float]] = {}
+        self._adopted: set[str] = set()
+        self._started: tuple[str, str] | None = None
+        self._closed = False
+        self.over = False
+        """The life has ended: what is still told is told to nobody."""
+        self._heads: dict[str, tuple[Ticket | None, float]] = dict.fromkeys(lanes, (None, 0.0))
+        """Who waits longest for each model, and since when that is so."""
+        self._moment = (0.0, 0)
+        self._beaten: float | None = None
+        self._jumped = -1.0
+        self._board: Switchboard
+        self._switcher: WatchedSwitcher
+
+    def look_at(self, switcher: WatchedSwitcher, board: Switchboard) -> None:
+        """Say whom the books are held against."""
+        self._switcher = switcher
+        self._board = board
+
+    def jumped(self, now: float) -> None:
+        """Hear that the clock has just jumped: alarms that are late are not the gateway's fault."""
+        self._jumped = now
+        self._beaten = None
+
+    def beat(self, now: float) -> None:
+        """I15: hear the heartbeat."""
+        last, self._beaten = self._beaten, now
+        if last is not None and now - last > HEARTBEAT and not self.over:
+            self._wrong(f"I15: the heartbeat is {now - last:.1f} s old")
+
+    def phase(self) -> str:
+        """Return where the switch stands, for the table of faults."""
+        board = self._board
+        if board.surveying:
+            return "start"
+        plan = board.plan
+        if plan is not None:
+            return "recovering" if plan.recovering else plan.stage.value
+        if board.quarantined:
+            return "quarantine"
+        return "awake" if board.awake else "idle"
+
+    # ---- the awake path ------------------------------------------------------------------------
+
+    def entered(self, ticket: Ticket, now: float, admitted: bool) -> None:
+        """Hear what `enter` has said."""
+        if admitted:
+            model = ticket.lane.name
+            if self.waiting[model] and self._lanes[model].max_in_flight is not None:
+                older = next(iter(self.waiting[model]))
+                if older.weight >= ticket.weight:
+                    self._wrong(f"I9: who came overtakes {older}")
+            self._admitted(ticket)
+        self._chance.note(f"enter {ticket.lane.name} {admitted}")
+        self._check(now)
+
+    def left(self, ticket: Ticket, now: float) -> None:
+        """Hear that a ticket was counted out."""
+        model = ticket.lane.name
+        waited = ticket in self.waiting[model]
+        self.waiting[model].pop(ticket, None)
+        self.inside[model].pop(ticket, None)
+        self._lost.discard(ticket)
+        self._chance.note(f"leave {model} {waited}")
+        self._check(now)
+
+    def _admitted(self, ticket: Ticket) -> None:
+        model = ticket.lane.name
+        if self._told[model] != "awake":
+            self._wrong(f"I2: admitted to {model}, which is {self._told[model]}")
+        if self._closed:
+            self._wrong(f"I4: admitted to {model} after the gateway closed")
+        self.inside[model][ticket] = None
+
+    # ---- facts and orders ------------------------------------------------------------------------
+
+    def before(self, event: ev.Event, now: float) -> None:
+        """Hear a fact before the board does."""
+        match event:
+            case ev.HookEnded(number=number) if self._hook and number == self._hook.number:
+                self._hook_ended(event, now)
+            case ev.BackendDied(model, hung):
+                if self._told[model] == "awake":
+                    self._told[model] = "hung" if hung else "dead"
+                    self._orphans.update(self.inside[model])
+                    if not hung:
+                        self._adopted.discard(model)
+                        self._lose(model)
+            case ev.Recovered(model):
+                if self._told[model] in {"hung", "unclear"}:
+                    self._told[model] = "awake"
+            case ev.Surveyed(awake, unclear):
+                for name in self._told:
+                    known = "awake" if name in awake else "unclear" if name in unclear else "dead"
+                    self._told[name] = known
+                self._adopted = {*awake, *unclear}
+            case ev.RequestReturned(ticket):
+                if self.inside[ticket.lane.name].pop(ticket, 0) is None or ticket in self._lost:
+                    self._lost.discard(ticket)
+                    self._orphans.discard(ticket)
+                    self._returned.add(ticket)
+            case ev.OrderGiven(number, model):
+                self._orders[number] = model
+            case ev.OrderWithdrawn(number):
+                self._orders.pop(number, None)
+            case ev.GatewayClosing():
+                self._closed = True
+
+    def _hook_ended(self, event: ev.HookEnded, now: float) -> None:
+        hook, self._hook = self._hook, None
+        assert hook is not None
+        model = hook.model
+        if hook.hook == "wake":
+            self._told[model] = "awake" if event.ok else "broken"
+            count, _ = self._failures.get(model, (0, 0.0))
+            if not event.ok:
+                self._failures[model] = (min(count + 1, LADDER), now)
+                self._restore = None if model == self._restore else hook.source
+            else:
+                self._restore = None
+            return
+        cleaning = hook.model == hook.target and hook.reason != "recover"
+        self._told[model] = "asleep" if event.ok or cleaning else event.left
+        if self._told[model] == "asleep":
+            self._adopted.discard(model)
+            if not cleaning:
+                self._lose(model)
+        if cleaning:  # the rest begins when the clean-up is over
+            count, _ = self._failures.get(model, (1, 0.0))
+            self._failures[model] = (count, now)
+
+    def _lose(self, model: str) -> None:
+        """Whoever is inside has lost the backend, and is counted no more."""
+        self._lost.update(self.inside[model])
+        self.inside[model].clear()
+
+    def answered(self, ticket: Ticket) -> None:
+        """Hear that a backend has answered somebody inside: its failures are forgiven."""
+        if ticket in self.inside[ticket.lane.name]:
+            self._failures.pop(ticket.lane.name, None)
+
+    def after(self, event: ev.Event, orders: list[fx.Effect], now: float) -> None:
+        """Hear what the board orders upon a fact, and hold the books against it."""
+        board = self._board
+        match event:
+            case ev.RequestArrived(ticket) | ev.RequestWaits(ticket) | ev.RequestReturned(ticket):
+                if ticket.stage == WAITING or fx.Admit(ticket) in orders:
+                    self._queue(ticket, now)
+        told = [type(event).__name__]
+        for order in orders:
+            match order:
+                case fx.Admit(ticket):
+                    self._admit(ticket, now)
+                case fx.Reject(ticket, _):
+                    self.waiting[ticket.lane.name].pop(ticket, None)
+                case fx.Cut(ticket, _):
+                    if self.inside[ticket.lane.name].pop(ticket, 0) == 0:
+                        self._wrong(f"I4: cut {ticket}, which was not inside")
+                case fx.RunHook():
+                    self._run_hook(order, now)
+                    told.append(f"{order.hook} {order.model}")
+                case fx.SettleOrder(number, _):
+                    self._orders.pop(number, None)
+                case _:
+                    continue
+        phases = " ".join(
+            [
+                f"{_NAMES[lane.phase]}/{len(lane.waiting)}/{len(lane.inside)}"
+                for lane in board.lanes.values()
+            ]
+        )
+        self._chance.note(f"{' '.join(told)} -> {len(orders)} | {phases}")
+        self._check(now)
+
+    def _queue(self, ticket: Ticket, now: float) -> None:
+        queue = self.waiting[ticket.lane.name]
+        queue[ticket] = now
+        if ticket in self._returned and len(queue) > 1:
+            ordered = sorted(queue.items(), key=lambda pair: pair[0].arrived)
+            self.waiting[ticket.lane.name] = dict(ordered)
+
+    def _admit(self, ticket: Ticket, now: float) -> None:
+        model = ticket.lane.name
+        queue = self.waiting[model]
+        since = queue.get(ticket)
+        if since is None:
+            self._wrong(f"I4: {ticket} is admitted and does not wait")
+            return
+        for one in queue:
+            if one is ticket:
+                break
+            if one.weight >= ticket.weight:
+                self._wrong(f"I9: {ticket} overtakes {one}")
+                break
+        del queue[ticket]
+        if since < now:
+            self._in_time(ticket, since, now)
+        self._admitted(ticket)
+
+    def _in_time(self, ticket: Ticket, since: float, now: float) -> None:
+        """I8: nobody waits longer than the deadline, counted from the arrival over all retries."""
+        bound = self._lanes[ticket.lane.name].request_timeout
+        if bound is None or now == self._jumped:
+            return
+        if now > max(ticket.arrived + bound, since) + TICK:
+            waited = now - ticket.arrived
+            self._wrong(f"I8: somebody waits {waited:g} s for {ticket.lane.name}, not {bound:g} s")
+
+    def _run_hook(self, order: fx.RunHook, now: float) -> None:
+        model = order.model
+        if self._hook is not None:
+            self._wrong(f"I7: {order.hook} {model} is ordered during another hook")
+        if order.hook == "wake":
+            here = {"asleep", "dead", "unknown"}
+            beside = [one for one, told in self._told.items() if one != model and told not in here]
+            if beside:
+                self._wrong(f"I1: {model} is woken beside {beside}")
+            wanted = self.waiting[model] or model in self._orders.values()
+            if not wanted and model != self._restore:
+                self._wrong(f"I6: {model} is woken for nobody")
+            if self._closed:
+                self._wrong(f"I6: {model} is woken after the gateway closed")
+            self._hold_breaker(model, now)
+            self._told[model] = "waking"
+        else:
+            lane = self._lanes[model]
+            if lane.drain_before_switch and order.reason != "recover":
+                living = [one for one in self.inside[model] if one not in self._orphans]
+                if living and (lane.cut_drain or lane.drain_timeout is None):
+                    self._wrong(f"I3: {model} is put to sleep under {len(living)} requests")
+            self._told[model] = "sleeping"
+        self._hook = order
+
+    def _hold_breaker(self, model: str, now: float) -> None:
+        """I12: between two wakes that fail lies a pause that doubles."""
+        count, when = self._failures.get(model, (0, 0.0))
+        lane = self._lanes[model]
+        pause = min(lane.breaker_min * 2 ** max(0, count - 1), lane.breaker_max)
+        if count and now < when + pause - TICK:
+            self._wrong(f"I12: {model} is woken {now - when:.2f} s after failure {count} in a row")
+
+    def hear(self, news: n.News) -> None:
+        """Listen to the news: I10, and that switches begin and end in pairs."""
+        match news:
+            case n.SwitchStarted(source, target):
+                if self._started is not None:
+                    self._wrong(f"a switch to {target} began inside another")
+                self._started = (source, target)
+            case n.SwitchAbandoned(source, target):
+                self._switch_over(source, target)
+            case n.ModelActivated(target, source, _) | n.SwitchFailed(target, source, _):
+                self._switch_over(source, target)
+
+    def _switch_over(self, source: str, target: str) -> None:
+        if self._started is None or self._started[1] != target:
+            self._wrong(f"a switch {source}->{target} ended that had not begun")
+        self._started = None
+
+    def chosen(self, target: str, now: float) -> None:
+        """I10: whoever is overdue goes first, by deadline, whatever the policy wants."""
+        ours = self._due(target)
+        if now == self._jumped:
+            return
+        for name, lane in self._board.lanes.items():
+            if name == target or lane.phase is not Phase.ASLEEP or lane.resting:
+                continue
+            due = self._due(name)
+            if due is None or self._heads[name][1] == now:  # its alarm has not had a turn yet
+                continue
+            if due < now - TICK and (ours is None or due < ours - TICK):
+                self._wrong(f"I10: {name} is overdue since {now - due:g} s and {target} goes first")
+
+    def _due(self, model: str) -> float | None:
+        bound = self._lanes[model].max_wait
+        if bound is None or not self.waiting[model]:
+            return None
+        return min(one.arrived for one in self.waiting[model]) + bound
+
+    # ---- the invariants ------------------------------------------------------------------------
+
+    def _check(self, now: float) -> None:
+        """Hold sums after every fact, and now and then everything."""
+        chance, board = self._chance, self._board
+        chance.events += 1
+        up = 0
+        for name, lane in board.lanes.items():
+            if len(lane.inside) != len(self.inside[name]):
+                self._wrong(f"I5: {len(self.inside[name])} inside {name}, not {len(lane.inside)}")
+            if len(lane.waiting) != len(self.waiting[name]):
+                self._wrong(f"{len(self.waiting[name])} wait for {name}, not {len(lane.waiting)}")
+            head = next(iter(self.waiting[name]), None)
+            if head is not self._heads[name][0]:
+                self._heads[name] = (head, now)
+            if lane.phase is not Phase.ASLEEP and name not in self._adopted:
+                up += 1
+        if up > 1 and not board.surveying:
+            self._wrong("I1: several models are not asleep")
+        when, facts = self._moment
+        self._moment = (now, facts + 1 if when == now else 0)
+        if facts > LIVELOCK:
+            self._wrong("I15: the switch path works without end at one moment")
+        if chance.events % THOROUGH == 0:
+            self._check_thoroughly(now)
+
+    def _check_thoroughly(self, now: float) -> None:
+        board = self._board
+        total = 0
+        for name, lane in board.lanes.items():
+            waiting = self.waiting[name]
+            total += len(waiting)
+            if lane.inside.keys() != self.inside[name].keys():
+                self._wrong(f"I5: others are inside {name} than the books say")
+            if list(lane.waiting) != list(waiting):
+                self._wrong(f"I9: the queue of {name} is in another order than they came")
+            for ticket, since in waiting.items():
+                self._in_time(ticket, since, now)
+            bound = self._lanes[name].max_queue
+            if bound is not None and len(waiting.keys() - self._returned) > bound:
+                self._wrong(f"I14: {len(waiting)} wait for {name}, {bound} may")
+            limit = self._lanes[name].max_in_flight
+            if limit is not None and len(lane.inside) > limit:
+                self._wrong(f"I14: {len(lane.inside)} are inside {name}, {limit} may")
+            if len(lane.arrival_log) > ARRIVALS_KEPT:
+                self._wrong(f"I14: {len(lane.arrival_log)} arrivals of {name} are logged")
+        if board.waiting_total != total:
+            self._wrong(f"{total} wait, the board says {board.waiting_total}")
+        self._returned &= {one for queue in self.waiting.values() for one in queue}
+        self._orphans &= {one for there in self.inside.values() for one in there}
+
+    def settled(self) -> None:
+        """I14: hear that all orders were carried out; alarms are as many as there is cause for."""
+        total = sum(len(queue) for queue in self.waiting.values())
+        alarms = len(self._switcher._alarms)
+        if alarms > 8 * len(self._lanes) + total:
+            self._wrong(f"I14: {alarms} alarms are set for {total} who wait")
+
+    def at_rest(self) -> list[str]:
+        """I5: say what is left over when nobody wants anything any more."""
+        switcher = self._switcher
+        left = [f"{len(one)} inside {name}" for name, one in self.inside.items() if one]
+        left += [f"{len(one)} wait for {name}" for name, one in self.waiting.items() if one]
+        left += [f"the order of {name}" for name in self._orders.values()]
+        left += [f"an alarm of {kind}" for kind, _ in switcher._alarms]
+        left += [f"a Defer of {name}" for name in switcher._defers]
+        left += [f"a preparation of {number}" for number in switcher._prepares]
+        left += [f"a drain of {number}" for number in switcher._drains]
+        left += [] if self._started is None else [f"a switch to {self._started[1]}"]
+        return left
+
+    def _wrong(self, what: str) -> None:
+        if not self.over:
+            self._chance.violated(what)
+
+
+class WatchedBoard(Switchboard):
+    """The real board, with somebody who listens to what it is told and what it orders."""
+
+    watch: Watch
+
+    def handle(self, event: ev.Event, now: float) -> list[fx.Effect]:
+        """Take one fact as the board does."""
+        watch = self.watch
+        watch.before(event, now)
+        plan = self.plan
+        orders = super().handle(event, now)
+        watch.after(event, orders, now)
+        if self.plan is not plan and self.plan is not None and not self.plan.recovering:
+            watch.chosen(self.plan.target.name, now)
+        return orders
+
+    def enter(self, ticket: Ticket, now: float) -> bool:
+        """Admit or not as the board does."""
+        admitted = super().enter(ticket, now)
+        self.watch.entered(ticket, now, admitted)
+        return admitted
+
+    def leave(self, ticket: Ticket, now: float) -> bool:
+        """Count out as the board does."""
+        was = ticket.stage
+        look = super().leave(ticket, now)
+        if was not in {GONE, NEW}:
+            self.watch.left(ticket, now)
+        return look
+
+
+class WatchedSwitcher(ModelSwitcher):
+    """The real switcher, its board watched, and its fence timed by the virtual clock."""
+
+    board: WatchedBoard
+    perished = False
+
+    def tell(self, fact: ev.Event) -> None:
+        """Take a fact as the switcher does, as long as it lives."""
+        if not self.perished:
+            outermost = not self._busy
+            super().tell(fact)
+            if outermost:
+                self.board.watch.settled()
+
+    def look_through(self, watch: Watch, stopwatch: Callable[[], float]) -> None:
+        """Begin to watch; to be called before the first fact."""
+        self.board.__class__ = WatchedBoard
+        self.board.watch = watch
+        self._guard._stopwatch = stopwatch
+        watch.look_at(self, self.board)
+
+    def perish(self) -> None:
+        """Go as kill -9 lets it go."""
+        self.perished = True
+        for handle in self._alarms.values():
+            handle.cancel()
+        for task in self._tasks:
+            task.cancel()
