@@ -17,6 +17,7 @@ from llmux.policy.balance import (
     BalancePolicy,
     Verdict,
     Weighed,
+    Weighing,
     harmonic,
     newcomers,
 )
@@ -323,3 +324,27 @@ def test_whatever_the_world_the_answer_is_a_waiting_model_or_a_later_look(
         assert 0.05 <= answer.ask_again <= 5.0
     assert isinstance(answer.reason, Reason)
     assert answer.reason.sentence("m0")
+
+
+def test_a_model_whose_callers_come_back_at_once_is_held_for_a_moment() -> None:
+    """An agent asks again a second after each answer: b waits two seconds more, not a's callers."""
+    a = replace(busy("a", 0, 0.01), lulls=(1.0,) * 8, lull_since=999.5, last_arrival=990.0)
+    b = view("b", (60.0,))
+    verdict = weigh(world("a", a, b))
+    assert (verdict.rule, verdict.target) == ("linger", None)
+    assert verdict.ask_again == 1.5
+    assert "callers often come back at once" in Weighing(world("a", a, b), verdict).sentence("b")
+    gone = weigh(world("a", replace(a, lull_since=997.0), view("b", (60.0,))))
+    assert (gone.rule, gone.target) == ("lull", "b")
+    crowd = weigh(world("a", a, view("b", (60.0,) * 9)))
+    assert crowd.target == "b"  # nine who wait are worth more than one who may come
+
+
+def test_a_model_that_is_left_in_peace_for_long_is_not_expected_to_be_busy_soon() -> None:
+    a = replace(busy("a", 0, 0.2), lulls=(100.0,) * 8, lull_since=1000.0)
+    waiting = view("b", (1.0,))
+    learned, unknown = (
+        weigh(world("a", a, waiting)),
+        weigh(world("a", replace(a, lulls=()), waiting)),
+    )
+    assert only(learned).stay > 3 * only(unknown).stay

@@ -171,6 +171,7 @@ def _copied_lane(old: Lane, renamed: dict[Ticket, Ticket]) -> Lane:
     new.ranks = ranked(new.waiting)
     new.arrival_log = list(old.arrival_log)
     new.arrival_sums = list(old.arrival_sums)
+    new.lulls = old.lulls.copy()
     return new
 
 

@@ -101,6 +101,7 @@ class Desk:
             log = lane.arrival_log
             log.append((now, ticket.weight))
             if len(log) >= ARRIVALS_KEPT:
+                self.fold(now)
                 lane.fold_arrivals(now)
         if (
             lane.phase is _AWAKE
@@ -140,7 +141,12 @@ class Desk:
 
     def fold(self, now: float) -> None:
         """Work the exits that were logged into the times and the averages."""
-        self.times.settle(self.lanes.values(), self.services.log, now)
+        exits = self.services.log
+        self.times.settle(self.lanes.values(), exits, now)
+        for lane in {lane for lane, _, _ in exits if lane.rate_windows}:
+            inside = min((one.admitted or 0.0 for one in lane.inside), default=None)
+            mine = [(admitted, left) for one, admitted, left in exits if one is lane]
+            lane.lulls.read_exits(mine, inside)
         self.services.fold()
 
     def refusal(self, lane: Lane, now: float, size: int = 0) -> LlmuxError | None:

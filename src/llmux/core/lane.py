@@ -8,6 +8,7 @@ from enum import Enum
 from math import exp
 from typing import TYPE_CHECKING
 
+from llmux.core.lulls import Lulls
 from llmux.core.ticket import INSIDE, LOST
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Lane:
         "limit",
         "loading_until",
         "lost",
+        "lulls",
         "name",
         "ordered_by",
         "owed",
@@ -167,6 +169,7 @@ class Lane:
         self.arrival_log: list[tuple[float, float]] = []
         self.arrival_sums = [0.0] * len(rate_windows)
         self.sums_at = 0.0
+        self.lulls = Lulls()
         self.service_mean: float | None = None
         self.service_samples = 0
 
@@ -246,6 +249,8 @@ class Lane:
     def fold_arrivals(self, now: float) -> None:
         """Work the logged arrivals into the decayed sums, which are then as of `now`."""
         sums, log = self.arrival_sums, self.arrival_log
+        if log and self.lulls.begun:
+            self.lulls.read_arrivals(log)
         for index, tau in enumerate(self.rate_windows):
             total = sums[index] * exp(-(now - self.sums_at) / tau) if sums[index] else 0.0
             sums[index] = sum([weight * exp((when - now) / tau) for when, weight in log], total)

@@ -98,6 +98,8 @@ def _view(board: Switchboard, lane: Lane, now: float) -> ModelView:
         service_samples=lane.service_samples,
         arrivals=tuple(lane.arrival_sums),
         last_arrival=lane.last_arrival,
+        lulls=lane.lulls.lengths,
+        lull_since=lane.lulls.begun[-1] if lane.lulls.begun else None,
         sleep_seconds=board.costs.hook_seconds(lane.name, "sleep"),
         wake_seconds=board.costs.hook_seconds(lane.name, "wake"),
         max_wait=lane.settings.max_wait,

@@ -14,111 +14,43 @@ a decision goes out, and the same snapshot always gets the same decision.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from difflib import get_close_matches
-from math import exp, inf, isfinite, log, sqrt
+from math import exp, inf, log, sqrt
 from operator import attrgetter, mul
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
-from llmux.errors import PolicyError
+from llmux.policy.balance_options import BalanceOptions
+from llmux.policy.balance_words import Verdict, Weighed, Weighing
 from llmux.policy.base import (
     Decision,
     ModelView,
     PolicyContext,
-    Reason,
     Skip,
     Snapshot,
     SwitchNow,
     SwitchPolicy,
 )
 
+__all__ = [
+    "BalanceOptions",
+    "BalancePolicy",
+    "Verdict",
+    "Weighed",
+    "Weighing",
+    "harmonic",
+    "newcomers",
+]
+
 _MOST_SAMPLES = 20
 _PRIOR_SAMPLES = 3
 _MOST_BATCHED = 50
 _GATE = 1.5
+_LINGER = 0.15
+"""What a caller who may come back at once is worth to one who waits."""
+_FEWEST_LULLS = 3
+_SOONEST = 0.001
 _MOST_TERMS = 400
 _INSTANT = 1e-9
 """Stands in for a divisor of 0 seconds where hooks and services are instant."""
-
-
-@dataclass(frozen=True, slots=True)
-class BalanceOptions:
-    """Every constant of the policy that has a unit, so that a run on scaled time can scale it."""
-
-    service_prior_secs: float = 5.0
-    """Service time expected before anything was answered."""
-    sleep_prior_secs: float = 1.0
-    """Duration of a sleep hook before any was seen."""
-    wake_prior_secs: float = 9.0
-    """Duration of a wake hook before any was seen."""
-    rate_windows_secs: tuple[float, ...] = (30.0, 300.0)
-    """Time constants over which arrival rates are averaged."""
-    rate_span_secs: float = 1.0
-    """Shortest history from which a rate is read."""
-    silence_secs: float = 0.001
-    """Shortest silence of the awake model that caps its rate."""
-    patience_base_secs: float = 5.0
-    """Patience with a waiter when switching is free."""
-    patience_most_secs: float = 60.0
-    """Largest part of the patience that grows with the cost of a round trip."""
-    lull_most_secs: float = 300.0
-    """Longest time to the next lull that is reckoned with."""
-    age_value_secs: float = 20.0
-    """Seconds waited that count as one more waiter when the target is chosen."""
-    ask_least_secs: float = 0.25
-    """Soonest that a balance not yet tipped is looked at again."""
-    ask_most_secs: float = 5.0
-    """Latest that a balance not yet tipped is looked at again."""
-    ask_tipped_secs: float = 2.0
-    """When a tipped balance that waits for a better moment is looked at again."""
-    ask_floor_secs: float = 0.05
-    """Soonest that anything is looked at again."""
-
-    @classmethod
-    def read(cls, options: Mapping[str, Any]) -> Self:
-        """Check `policy.options`; PolicyError names every wrong one and what would do."""
-        known = [option.name for option in fields(cls)]
-        wrong: list[str] = []
-        values: dict[str, Any] = {}
-        for name, value in options.items():
-            if name not in known:
-                near = get_close_matches(str(name), known, n=1)
-                would = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
-                wrong.append(f"policy.options.{name}: balance has no such option; {would}")
-            elif name == "rate_windows_secs":
-                if isinstance(value, (list, tuple)) and value and all(map(_positive, value)):
-                    values[name] = tuple(float(window) for window in value)
-                else:
-                    wrong.append(
-                        f"policy.options.{name}: {value!r} is not a list of seconds above 0; "
-                        "[30, 300] would do"
-                    )
-            elif _positive(value):
-                values[name] = float(value)
-            else:
-                default = next(option.default for option in fields(cls) if option.name == name)
-                wrong.append(
-                    f"policy.options.{name}: {value!r} is not a number of seconds above 0; "
-                    f"{default:g} would do"
-                )
-        if wrong:
-            raise PolicyError("\n".join(wrong))
-        read = cls(**values)
-        if read.ask_least_secs > read.ask_most_secs:
-            raise PolicyError(
-                f"policy.options.ask_least_secs: {read.ask_least_secs:g} is above ask_most_secs, "
-                f"{read.ask_most_secs:g}; at most that would do"
-            )
-        return read
-
-
-def _positive(value: object) -> bool:
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and isfinite(value)
-        and value > 0
-    )
 
 
 def harmonic(k: float) -> float:
@@ -143,34 +75,6 @@ def newcomers(rho: float, k: int, enough: float = inf) -> float:
         if term < 1e-6 * total or not term or total >= enough:
             break
     return total
-
-
-class Weighed(NamedTuple):
-    """One waiting model on the scales; times in seconds, `stay` and `leave` in requests x s."""
-
-    model: str
-    trip: float
-    """Sleep of the awake model and wake of this one."""
-    left: float
-    """Seconds of patience left; not above 0: late."""
-    stay: float
-    """What those who wait for it suffer if nothing happens until the next good moment."""
-    leave: float
-    """What the awake model's callers suffer if it is left now."""
-    gate: float
-    """What `newcomers` must reach before a busy model is left for this one."""
-    value: float
-    """By which the target is chosen."""
-
-
-class Verdict(NamedTuple):
-    """One evaluation: the rule that fired, where to, when to look again, and what was compared."""
-
-    rule: str
-    """cold, late, lull, busy (the switches), stay, switching or nobody."""
-    target: str | None
-    ask_again: float
-    weighed: Sequence[Weighed]
 
 
 class BalancePolicy(SwitchPolicy):
@@ -229,7 +133,7 @@ class BalancePolicy(SwitchPolicy):
         best = max(weighed, key=attrgetter("value"))
         return Verdict("cold", best.model, self.options.ask_floor_secs, weighed)
 
-    def _weigh(  # noqa: PLR0915 - one sum read beside its formulas; calls would double its cost
+    def _weigh(  # noqa: PLR0912, PLR0915 - one sum read beside its formulas; calls would double its cost
         self, awake: ModelView, waiting: list[ModelView], scales: _Scales
     ) -> Verdict:
         """Weigh the awake model i with k in flight against each waiting model j.
@@ -243,7 +147,11 @@ class BalancePolicy(SwitchPolicy):
         lam_i = min(lam_i, scales.silence_cap(awake))
         rho = lam_i * s_i
         d = s_i * harmonic(k)
-        lull, step = (0.0, s_i / (2 * k)) if k else (self._half_lull(lam_i, rho), 0.0)
+        lull, step = 0.0, 0.0
+        if k:
+            step = s_i / (2 * k)
+        else:
+            lull = self._half_lull(awake, lam_i, s_i, scales.now)
 
         trips = []
         tour = d
@@ -312,13 +220,42 @@ class BalancePolicy(SwitchPolicy):
             ripe = [row for row in ripe if g >= row.gate]
         if ripe:
             best = max(ripe, key=attrgetter("value"))
-            return Verdict("busy" if k else "lull", best.model, again, weighed)
+            if k:
+                return Verdict("busy", best.model, again, weighed)
+            crowd = sum([view.weighted_waiting for view in waiting])
+            outage = next(
+                visit + c_ji for view, *_, c_ji, visit in trips if view.name == best.model
+            )
+            hold = self._linger(awake, outage, crowd, scales.now)
+            if hold > 0:
+                return Verdict("linger", None, max(min(hold, least_left), _SOONEST), weighed)
+            return Verdict("lull", best.model, again, weighed)
         return Verdict("stay", None, again, weighed)
 
-    def _half_lull(self, lam: float, rho: float) -> float:
-        """Return half the time to the next lull of a model that has one now."""
+    def _half_lull(self, view: ModelView, lam: float, service: float, now: float) -> float:
+        """Return half the time to the next lull of a model that has one now.
+
+        It is asked again no sooner than after lulls as long as its last ones.
+        """
         most = self.options.lull_most_secs
-        return min(most, exp(min(rho, 5.0)) / lam) / 2 if lam > 0 else most / 2
+        lulls = view.lulls
+        if lulls:
+            silence = 0.0 if view.lull_since is None else now - view.lull_since
+            lam = min(lam, 1.0 / max(silence, sum(lulls) / len(lulls), self.options.silence_secs))
+        return min(most, exp(min(lam * service, 5.0)) / lam) / 2 if lam > 0 else most / 2
+
+    def _linger(self, view: ModelView, outage: float, waiting: float, now: float) -> float:
+        """Return for how many seconds an empty model is still held for callers who come back.
+
+        Many lulls as short as this (tools between two calls) make holding worth its price to
+        those who wait.
+        """
+        lulls, since, most = view.lulls, view.lull_since, self.options.linger_secs
+        if since is None or len(lulls) < _FEWEST_LULLS or now - since >= most:
+            return 0.0
+        short = sum([1 for lull in lulls if lull <= most]) / len(lulls)
+        left = since + most - now
+        return left if _LINGER * short * outage > waiting * left else 0.0
 
 
 class _Scales:
@@ -382,80 +319,3 @@ def _mean(seconds: Sequence[float | None], prior: float) -> float:
     """Return the mean of the hooks that were seen, for one that was not."""
     seen = [one for one in seconds if one is not None]
     return sum(seen) / len(seen) if seen else prior
-
-
-class Weighing(Reason):
-    """A verdict with the numbers that it needs to be told."""
-
-    __slots__ = ("_active", "_busy", "_verdict", "_views", "rule")
-
-    def __init__(self, snapshot: Snapshot, verdict: Verdict) -> None:
-        models, active = snapshot.models, snapshot.active
-        self.rule = verdict.rule
-        self._verdict = verdict
-        self._active = active
-        self._busy = active is not None and models[active].in_flight > 0
-        self._views = {row.model: models[row.model] for row in verdict.weighed}
-
-    def sentence(self, model: str) -> str:
-        """Say the verdict to an operator, with the numbers that decided."""
-        rule, target, _, weighed = self._verdict
-        active = self._active
-        if rule == "nobody":
-            return "stayed: nobody waits for another model"
-        if rule == "switching":
-            return "stayed: a switch is running, and its end asks again"
-        if target is not None:
-            view = self._views[target]
-            chosen = next(row for row in weighed if row.model == target)
-            if rule == "cold":
-                return (
-                    f"woke {target}: nobody is awake, {_have_waited(view, '')} "
-                    f"and its wake takes {chosen.trip:.3g} s"
-                )
-            if rule == "late":
-                return (
-                    f"left {active} for {target}: its oldest request has waited "
-                    f"{view.oldest_wait:.3g} s, and with the trip of {chosen.trip:.3g} s "
-                    f"patience ended {-chosen.left:.3g} s ago"
-                )
-            how = "is busy with newcomers" if rule == "busy" else "is empty"
-            return (
-                f"left {active} for {target}: {_have_waited(view, '')}, the trip costs "
-                f"{chosen.trip:.3g} s and {active} {how}; staying would cost {chosen.stay:.3g} "
-                f"request-seconds, leaving {chosen.leave:.3g}"
-            )
-        asked = next((row for row in weighed if row.model == model), None)
-        row = asked or max(weighed, key=lambda one: one.stay / (one.leave or _INSTANT))
-        why = "is busy" if self._busy else "expects its next callers soon"
-        return (
-            f"stayed on {active}: {_have_waited(self._views[row.model], row.model)}, "
-            f"the trip costs {row.trip:.3g} s and {active} {why}"
-        )
-
-    def numbers(self, model: str) -> Mapping[str, float]:
-        """Return what lay on the scales for one model."""
-        return self.alternatives().get(model, {})
-
-    def alternatives(self) -> Mapping[str, Mapping[str, float]]:
-        """Return what lay on the scales for each that waits."""
-        return {row.model: self._told(row) for row in self._verdict.weighed}
-
-    def _told(self, row: Weighed) -> dict[str, float]:
-        view = self._views[row.model]
-        return {
-            "waiting": view.waiting,
-            "waited_together_secs": view.sum_wait,
-            "trip_secs": row.trip,
-            "patience_left_secs": row.left,
-            "stay_request_secs": row.stay,
-            "leave_request_secs": row.leave,
-            "value": row.value,
-        }
-
-
-def _have_waited(view: ModelView, model: str) -> str:
-    whom = f" for {model}" if model else ""
-    if view.waiting == 1:
-        return f"1 waiting{whom} has waited {view.sum_wait:.3g} s"
-    return f"{view.waiting} waiting{whom} have waited {view.sum_wait:.3g} s together"

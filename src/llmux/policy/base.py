@@ -41,6 +41,10 @@ class ModelView:
     """For each of the policy's `rate_windows` tau: the sum of w*e^(-age/tau) over all arrivals."""
     last_arrival: float | None = None
     """When a request for this model arrived last, on the clock of `now`."""
+    lulls: tuple[float, ...] = ()
+    """Its last few times (up to 8) from the last answer to the next request, oldest first."""
+    lull_since: float | None = None
+    """When its last answer ended, if nobody has asked for it since; on the clock of `now`."""
     sleep_seconds: float | None = None
     """Learned duration of its sleep hook; None before the first."""
     wake_seconds: float | None = None

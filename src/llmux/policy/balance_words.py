@@ -1,0 +1,121 @@
+"""What `balance` found, and how it is said to an operator: a verdict, its numbers, a sentence.
+
+Sentences are made when somebody asks for one. This file refuses to know how a verdict comes about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from llmux.policy.base import ModelView, Reason, Snapshot
+
+_INSTANT = 1e-9
+"""Stands in for a divisor of nothing."""
+
+
+class Weighed(NamedTuple):
+    """One waiting model on the scales; times in seconds, `stay` and `leave` in requests x s."""
+
+    model: str
+    trip: float
+    """Sleep of the awake model and wake of this one."""
+    left: float
+    """Seconds of patience left; not above 0: late."""
+    stay: float
+    """What those who wait for it suffer if nothing happens until the next good moment."""
+    leave: float
+    """What the awake model's callers suffer if it is left now."""
+    gate: float
+    """What `newcomers` must reach before a busy model is left for this one."""
+    value: float
+    """By which the target is chosen."""
+
+
+class Verdict(NamedTuple):
+    """One evaluation: the rule that fired, where to, when to look again, and what was compared."""
+
+    rule: str
+    """cold, late, lull, busy (the switches), stay, linger, switching or nobody."""
+    target: str | None
+    ask_again: float
+    weighed: Sequence[Weighed]
+
+
+class Weighing(Reason):
+    """A verdict with the numbers that it needs to be told."""
+
+    __slots__ = ("_active", "_busy", "_verdict", "_views", "rule")
+
+    def __init__(self, snapshot: Snapshot, verdict: Verdict) -> None:
+        models, active = snapshot.models, snapshot.active
+        self.rule = verdict.rule
+        self._verdict = verdict
+        self._active = active
+        self._busy = active is not None and models[active].in_flight > 0
+        self._views = {row.model: models[row.model] for row in verdict.weighed}
+
+    def sentence(self, model: str) -> str:
+        """Say the verdict to an operator, with the numbers that decided."""
+        rule, target, _, weighed = self._verdict
+        active = self._active
+        if rule == "nobody":
+            return "stayed: nobody waits for another model"
+        if rule == "switching":
+            return "stayed: a switch is running, and its end asks again"
+        if target is not None:
+            view = self._views[target]
+            chosen = next(row for row in weighed if row.model == target)
+            if rule == "cold":
+                return (
+                    f"woke {target}: nobody is awake, {_have_waited(view, '')} "
+                    f"and its wake takes {chosen.trip:.3g} s"
+                )
+            if rule == "late":
+                return (
+                    f"left {active} for {target}: its oldest request has waited "
+                    f"{view.oldest_wait:.3g} s, and with the trip of {chosen.trip:.3g} s "
+                    f"patience ended {-chosen.left:.3g} s ago"
+                )
+            how = "is busy with newcomers" if rule == "busy" else "is empty"
+            return (
+                f"left {active} for {target}: {_have_waited(view, '')}, the trip costs "
+                f"{chosen.trip:.3g} s and {active} {how}; staying would cost {chosen.stay:.3g} "
+                f"request-seconds, leaving {chosen.leave:.3g}"
+            )
+        asked = next((row for row in weighed if row.model == model), None)
+        row = asked or max(weighed, key=lambda one: one.stay / (one.leave or _INSTANT))
+        why = "is busy" if self._busy else "expects its next callers soon"
+        if rule == "linger":
+            why = "has just become empty, and its callers often come back at once"
+        return (
+            f"stayed on {active}: {_have_waited(self._views[row.model], row.model)}, "
+            f"the trip costs {row.trip:.3g} s and {active} {why}"
+        )
+
+    def numbers(self, model: str) -> Mapping[str, float]:
+        """Return what lay on the scales for one model."""
+        return self.alternatives().get(model, {})
+
+    def alternatives(self) -> Mapping[str, Mapping[str, float]]:
+        """Return what lay on the scales for each that waits."""
+        return {row.model: self._told(row) for row in self._verdict.weighed}
+
+    def _told(self, row: Weighed) -> dict[str, float]:
+        view = self._views[row.model]
+        return {
+            "waiting": view.waiting,
+            "waited_together_secs": view.sum_wait,
+            "trip_secs": row.trip,
+            "patience_left_secs": row.left,
+            "stay_request_secs": row.stay,
+            "leave_request_secs": row.leave,
+            "value": row.value,
+        }
+
+
+def _have_waited(view: ModelView, model: str) -> str:
+    whom = f" for {model}" if model else ""
+    if view.waiting == 1:
+        return f"1 waiting{whom} has waited {view.sum_wait:.3g} s"
+    return f"{view.waiting} waiting{whom} have waited {view.sum_wait:.3g} s together"
