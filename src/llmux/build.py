@@ -1,7 +1,8 @@
 """Puts the house together: the only file that knows everybody.
 
-A checked config goes in; a switcher with its hooks, policy, metrics and gateway comes out, and
-`run_gateway` gives it a life with signals. No rule of any of them stands here.
+A checked config goes in; a switcher with its hooks, policy, metrics and gateway comes out
+(`llmux.run` gives it a life, `llmux.follow` lets it follow another config). No rule of any of them
+stands here.
 """
 
 from __future__ import annotations
@@ -9,17 +10,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import resource
-import signal
 import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from llmux.config import Config, HttpProbe, Inherit, ModelConfig, TcpProbe, server_context
+from llmux.config import (
+    Config,
+    Finding,
+    HttpProbe,
+    Inherit,
+    Loaded,
+    ModelConfig,
+    TcpProbe,
+    server_context,
+)
 from llmux.core.lane import LaneSettings
-from llmux.core.news import ModelAsleep, News
+from llmux.core.news import ModelAsleep, ModelRemoved, ModelRenewed, News
 from llmux.errors import ConfigError, PolicyError
 from llmux.http.asgi import App, SwitchLayer
 from llmux.http.asgi_app import Lifespan, OwnRoutes
@@ -31,12 +39,11 @@ from llmux.http.server import Gateway
 from llmux.policy.base import PolicySettings, SwitchPolicy
 from llmux.policy.registry import load_policy
 from llmux.runtime import probes
-from llmux.runtime.findings import Finding
 from llmux.runtime.hooks import HookRunner, HookSpec
 from llmux.runtime.keeper import Keeper
 from llmux.runtime.lives import Lives
 from llmux.runtime.probes import Probe
-from llmux.runtime.readiness import Readiness, beat, notify_systemd
+from llmux.runtime.readiness import Readiness
 from llmux.runtime.statefile import StateFile, state_path
 from llmux.runtime.switcher import ModelSwitcher
 from llmux.telemetry.log import LogNews
@@ -56,9 +63,12 @@ class Parts:
     keeper: Keeper
     switcher: ModelSwitcher
     lives: Lives
+    tell: Callable[[News], None]
     readiness: Readiness
     metrics: Metrics
     gateway: Gateway
+    policy_code: bytes = b""
+    """The text of the policy's file, where it has one."""
 
 
 def build(config: Config) -> Parts:
@@ -69,7 +79,7 @@ def build(config: Config) -> Parts:
     logs = LogNews()
     keeper = Keeper(
         hooks,
-        _probes(config, hooks),
+        model_probes(config, hooks),
         state=state,
         interval=config.health.interval_secs,
         failures=config.health.failures,
@@ -78,7 +88,7 @@ def build(config: Config) -> Parts:
     switcher = ModelSwitcher(
         keeper,
         policy,
-        settings=_lanes(config, policy),
+        settings=lane_settings(config, policy),
         survey=True,
         rescue=config.health.rescue,
         max_buffered=config.bounds.max_buffered_bytes,
@@ -86,20 +96,18 @@ def build(config: Config) -> Parts:
     metrics = Metrics(
         switcher.registered_models(),
         queue_depths=switcher.queue_depths,
-        in_flight=lambda: {
-            name: switcher.in_flight_count(name) for name in switcher.registered_models()
-        },
+        in_flight=lambda: {name: switcher.in_flight_count(name) for name in switcher.board.lanes},
         spent=switcher.spent,
     )
-    readiness = Readiness(switcher, _hook_bounds(config))
+    readiness = Readiness(switcher, hook_bounds(config))
     gateway = Gateway(
         switcher,
         {name: model.port for name, model in config.models.items()},
-        _limits(config),
+        limits(config),
         metrics.meter_for,
         metrics.render,
         problems=lambda: readiness.problems(asyncio.get_running_loop().time()),
-        limits_for=lambda name: _limits_for(config, name),
+        limits_for=lambda name: limits_for(parts.config, name),
         keyring=make_keyring(config.auth, config.base),
         browser=BrowserGate(config.host, config.auth.allowed_origins),
         decisions=lambda model, limit: _decisions(switcher, model, limit),
@@ -108,15 +116,23 @@ def build(config: Config) -> Parts:
     def flush(news: News) -> None:
         if isinstance(news, ModelAsleep):
             gateway.flush(news.model)
+        elif isinstance(news, ModelRenewed):
+            gateway.follow(ports(switcher), gateway.limits)
+        elif isinstance(news, ModelRemoved):
+            metrics.follow(switcher.board.lanes)
 
-    def found(finding: Finding) -> None:
+    def found(finding: News) -> None:
         metrics(finding)
         logs(finding)
 
     keeper.listen(found)
     switcher.listeners += [flush, metrics, logs]
     lives = Lives(keeper, switcher, interval=config.health.interval_secs)
-    return Parts(config, policy, hooks, keeper, switcher, lives, readiness, metrics, gateway)
+    parts = Parts(
+        config, policy, hooks, keeper, switcher, lives, found, readiness, metrics, gateway
+    )
+    parts.policy_code = policy_code(config)
+    return parts
 
 
 def tls_context(config: Config) -> ssl.SSLContext | None:
@@ -132,7 +148,7 @@ def _decisions(switcher: ModelSwitcher, model: str | None, limit: int) -> dict[s
     return decisions(switcher.board, now, time.time(), model=model, limit=limit)
 
 
-def _hook_bounds(config: Config) -> dict[str, tuple[float | None, float | None]]:
+def hook_bounds(config: Config) -> dict[str, tuple[float | None, float | None]]:
     """Return how long a model's wake may take, and the ladder of its sleep, in seconds."""
     bounds: dict[str, tuple[float | None, float | None]] = {}
     for name in config.models:
@@ -143,7 +159,7 @@ def _hook_bounds(config: Config) -> dict[str, tuple[float | None, float | None]]
     return bounds
 
 
-def _probes(config: Config, runner: HookRunner) -> dict[str, tuple[Probe | None, Probe, str]]:
+def model_probes(config: Config, runner: HookRunner) -> dict[str, tuple[Probe | None, Probe, str]]:
     """Return for each model how it is asked whether it lives, and how its port is asked."""
     made: dict[str, tuple[Probe | None, Probe, str]] = {}
     for name in config.models:
@@ -160,13 +176,41 @@ def _probes(config: Config, runner: HookRunner) -> dict[str, tuple[Probe | None,
 
 def build_policy(config: Config) -> SwitchPolicy:
     """Load the policy that the config names; PolicyError says what is wrong with it."""
-    settings = PolicySettings(
+    base = None if config.path is None else config.path.resolve().parent
+    settings = policy_settings(config)
+    return load_policy(config.policy.name, config, config.policy.options, settings, base)
+
+
+def policy_code(config: Config) -> bytes:
+    """Return the text of the policy's file, empty where it has none or cannot be read."""
+    if not config.policy.name.endswith(".py"):
+        return b""
+    base = Path() if config.path is None else config.path.resolve().parent
+    try:
+        return (base / config.policy.name).read_bytes()
+    except OSError:
+        return b""
+
+
+def policy_finding(loaded: Loaded, error: PolicyError) -> Finding:
+    """Say where in its file the policy stands that could not be built."""
+    places = loaded.places
+    mark = places.get(("policy", "options")) or places.get(("policy", "name")) or (0, 0)
+    return Finding(str(loaded.config.path), *mark, str(error))
+
+
+def policy_settings(config: Config) -> PolicySettings:
+    """Return what the config says for every policy."""
+    return PolicySettings(
         config.policy.request_timeout_secs,
         config.policy.drain_before_switch,
         config.policy.min_active_secs,
     )
-    base = None if config.path is None else config.path.resolve().parent
-    return load_policy(config.policy.name, config, config.policy.options, settings, base)
+
+
+def ports(switcher: ModelSwitcher) -> dict[str, int]:
+    """Return where the backend of each model listens now, whatever a newer config says."""
+    return {name: switcher.model_port(name) or 0 for name in switcher.registered_models()}
 
 
 def build_hooks(config: Config, state: StateFile | None = None) -> HookRunner:
@@ -174,12 +218,21 @@ def build_hooks(config: Config, state: StateFile | None = None) -> HookRunner:
     cwd: Path | None = None
     if config.hooks.cwd == "config" and config.path is not None:
         cwd = config.path.resolve().parent
-    env: Mapping[str, str] | None = None
+    return HookRunner(hook_specs(config), cwd=cwd, env=hook_env(config), journal=state)
+
+
+def hook_env(config: Config) -> Mapping[str, str] | None:
+    """Return what hooks inherit; None for all that the process has."""
     secret = config.auth.secret_variables()
     if not isinstance(config.hooks.env, str):
-        env = {name: os.environ[name] for name in config.hooks.env if name in os.environ}
-    elif secret:
-        env = {name: value for name, value in os.environ.items() if name not in secret}
+        return {name: os.environ[name] for name in config.hooks.env if name in os.environ}
+    if secret:
+        return {name: value for name, value in os.environ.items() if name not in secret}
+    return None
+
+
+def hook_specs(config: Config) -> list[HookSpec]:
+    """Return the commands of each model, with their bounds."""
     specs = []
     for name in config.models:
         one = config.for_model(name)
@@ -198,10 +251,10 @@ def build_hooks(config: Config, state: StateFile | None = None) -> HookRunner:
                 kill_timeout=one.kill_timeout,
             )
         )
-    return HookRunner(specs, cwd=cwd, env=env, journal=state)
+    return specs
 
 
-def _lanes(config: Config, policy: SwitchPolicy) -> dict[str, LaneSettings]:
+def lane_settings(config: Config, policy: SwitchPolicy) -> dict[str, LaneSettings]:
     """Return what is fixed per model: its own key first, else what the policy says."""
     try:
         timeout = policy.request_timeout()
@@ -238,104 +291,19 @@ def _own(model: ModelConfig, key: str, otherwise: float | None) -> float | None:
     return otherwise if isinstance(value, Inherit) else value
 
 
-def _limits(config: Config) -> Limits:
+def limits(config: Config) -> Limits:
+    """Return the bounds of the data plane."""
     return Limits(**{one.name: getattr(config.bounds, one.name) for one in fields(Limits)})
 
 
-def _limits_for(config: Config, name: str) -> Limits:
+def limits_for(config: Config, name: str) -> Limits:
     """Return the limits for one model's backend: its own silences, all else as for everybody."""
     one = config.for_model(name)
     return replace(
-        _limits(config),
+        limits(config),
         first_byte_timeout_secs=one.first_byte_timeout,
         stream_idle_timeout_secs=one.stream_idle_timeout,
     )
-
-
-async def run_gateway(config: Config, *, on_ready: Callable[[str, int], None] | None = None) -> int:
-    """Serve until a signal ends it, and return the exit code; OSError if the port is taken.
-
-    StateBusyError if another gateway runs with the same config.
-
-    SIGTERM and SIGINT stop gracefully within `bounds.shutdown_grace_secs`, a second one at once.
-    `on_ready(host, port)` is called once the gateway listens.
-    """
-    raise_descriptor_limit()
-    parts = build(config)
-    parts.keeper.state.open()
-    loop = asyncio.get_running_loop()
-    ending = asyncio.Event()
-    hurry = asyncio.Event()
-
-    def stop(name: str) -> None:
-        if ending.is_set():
-            logger.warning("%s again: ending at once", name)
-            hurry.set()
-        else:
-            logger.info("%s: finishing what runs, admitting nothing new", name)
-            ending.set()
-
-    def ignore() -> None:
-        logger.warning("SIGHUP: reloading is not supported, restart to read the config again")
-
-    for name in ("SIGTERM", "SIGINT"):
-        loop.add_signal_handler(getattr(signal, name), stop, name)
-    loop.add_signal_handler(signal.SIGHUP, ignore)
-    beginning: asyncio.Task[None] | None = None
-    heart: asyncio.Task[None] | None = None
-    try:
-        port = await parts.gateway.start(config.host, config.port, tls_context(config))
-        parts.switcher.start()
-        beginning = loop.create_task(parts.lives.begin())
-        beginning.add_done_callback(_begun)
-        heart = loop.create_task(beat(parts.readiness))
-        notify_systemd("READY=1")
-        if on_ready is not None:
-            on_ready(config.host, port)
-        await ending.wait()
-    finally:
-        notify_systemd("STOPPING=1")
-        for task in (beginning, heart):
-            if task is not None:
-                task.cancel()
-        await _shut_down(parts, hurry)
-    return 0
-
-
-def _begun(task: asyncio.Task[None]) -> None:
-    """Tell of a look at the models that failed: nothing is woken without it."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.critical("the look at the models failed: %r", error, exc_info=error)
-
-
-async def _shut_down(parts: Parts, hurry: asyncio.Event) -> None:
-    grace = parts.config.bounds.shutdown_grace_secs
-    parts.gateway.stop_accepting()
-    parts.switcher.close()
-    graceful = asyncio.create_task(parts.gateway.stop(grace))
-    hurried = asyncio.create_task(hurry.wait())
-    await asyncio.wait({graceful, hurried}, return_when=asyncio.FIRST_COMPLETED)
-    if not graceful.done():
-        graceful.cancel()
-        await asyncio.gather(graceful, return_exceptions=True)
-        await parts.gateway.stop(0.0)
-    hurried.cancel()
-    await parts.switcher.stop()
-    await parts.hooks.end_all()
-    if parts.config.health.on_shutdown == "sleep" and not hurry.is_set():
-        await parts.lives.sleep_all()
-    await parts.lives.end()
-
-
-def raise_descriptor_limit() -> None:
-    """Raise the soft limit of open files to the hard one: each request holds two."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == hard:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (ValueError, OSError) as error:
-        logger.debug("the limit of open files stays at %s: %s", soft, error)
 
 
 def build_app(config: Config) -> tuple[App, ModelSwitcher]:
@@ -348,9 +316,9 @@ def build_app(config: Config) -> tuple[App, ModelSwitcher]:
     layer = SwitchLayer(
         OwnRoutes(parts.gateway.routes, parts.metrics.meter_for("")),
         parts.switcher,
-        limits=_limits(config),
+        limits=limits(config),
         meter_for=parts.metrics.meter_for,
-        limits_for=lambda name: _limits_for(config, name),
+        limits_for=lambda name: limits_for(config, name),
     )
 
     def flush(news: News) -> None:

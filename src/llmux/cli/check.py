@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
-from llmux.build import build_policy
+from llmux.build import build_policy, policy_finding
 from llmux.cli.banner import api_url
 from llmux.cli.options import EXIT_OK, EXIT_USAGE, Flags, gathered, say, shared
 from llmux.config import (
@@ -84,10 +84,7 @@ def _policy_findings(loaded: Loaded) -> list[Finding]:
     try:
         build_policy(loaded.config)
     except PolicyError as error:
-        file = str(loaded.config.path)
-        places = loaded.places
-        mark = places.get(("policy", "options")) or places.get(("policy", "name")) or (0, 0)
-        return [Finding(file, *mark, str(error))]
+        return [policy_finding(loaded, error)]
     return _trial(loaded)
 
 

@@ -1,7 +1,7 @@
 """`llmux serve`: load the config, say where the API is, run until a signal, leave with a code.
 
-It refuses to know how the parts are put together (`llmux.build`) and what is worth a warning
-(`llmux.cli.banner`).
+It refuses to know how the parts are put together (`llmux.build`) and live (`llmux.run`), and
+what is worth a warning (`llmux.cli.banner`).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 
-from llmux.build import run_gateway
 from llmux.cli.banner import banner, notices, started_fields
 from llmux.cli.options import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Flags, gathered, say, shared
 from llmux.config import Config, Loaded, load_config
 from llmux.errors import ConfigError, LlmuxError, PolicyError
+from llmux.run import run_gateway
 from llmux.telemetry import log
 
 _log = logging.getLogger("llmux")
@@ -43,8 +43,13 @@ def run(flags: Flags) -> NoReturn:
     """Serve until a signal ends it, then exit: 0 after a signal, 2 config, 1 all else."""
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: sys.exit(EXIT_OK))  # until the loop has its own
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # likewise
+
+    def read() -> Loaded:
+        return with_flags(load_config(flags.path, host=flags.host, port=flags.port), flags)
+
     try:
-        loaded = with_flags(load_config(flags.path, host=flags.host, port=flags.port), flags)
+        loaded = read()
     except ConfigError as error:
         leave(str(error), EXIT_USAGE)
     config = loaded.config
@@ -58,7 +63,7 @@ def run(flags: Flags) -> NoReturn:
         _greet(loaded, port)
 
     try:
-        code = _on_a_loop(run_gateway(config, on_ready=greet))
+        code = _on_a_loop(run_gateway(config, on_ready=greet, reread=read, known=loaded.warnings))
     except (ConfigError, PolicyError) as error:
         leave(f"{flags.path}: {error}", EXIT_USAGE)
     except LlmuxError as error:
@@ -67,7 +72,7 @@ def run(flags: Flags) -> NoReturn:
         if ready:
             raise
         leave(_cannot_listen(config, error), EXIT_FAILED)
-    for name in (signal.SIGTERM, signal.SIGINT):
+    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)  # it has ended well; one more must not say otherwise
     log.flush()
     sys.exit(code)

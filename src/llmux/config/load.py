@@ -164,6 +164,20 @@ def _check_ports(config: Config, reader: SchemaReader, source: str) -> None:
             reader.report(place, message, str(model.port), hint, Kind.WARNING)
 
 
+def check_own_port(loaded: Loaded, port: int) -> None:
+    """Refuse models on the port on which the gateway listens until it is restarted."""
+    found = []
+    for name, model in loaded.config.models.items():
+        if model.port == port:
+            mark = loaded.places[("models", name, "port")]
+            key = dotted(("models", name, "port"))
+            message = f"{key} is the gateway's own until a restart, so it would ask itself"
+            hint = "restart, or choose another"
+            found.append(Finding(str(loaded.config.path), *mark, message, str(port), hint))
+    if found:
+        raise InvalidConfigError(found)
+
+
 def _check_breaker(config: Config, reader: SchemaReader) -> None:
     least, most = config.health.breaker_min_secs, config.health.breaker_max_secs
     keys = [("health", "breaker_max_secs"), ("health", "breaker_min_secs")]

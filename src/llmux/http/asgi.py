@@ -102,9 +102,11 @@ class SwitchLayer:
 
     def _backend(self, model: str) -> Backend:
         backend = self._backends.get(model)
-        if backend is None:
+        port = self.switcher.model_port(model) or 0
+        if backend is None or backend.port != port:
+            if backend is not None:
+                backend.flush()
             loop = asyncio.get_running_loop()
-            port = self.switcher.model_port(model) or 0
             limits, meter = self._limits_for(model), self._meter_for(model)
             backend = self._backends[model] = Backend(loop, model, port, limits, meter)
         backend.expire(backend.loop.time())

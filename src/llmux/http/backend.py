@@ -28,6 +28,7 @@ class Backend:
     """One model's server on the loopback, and the idle connections to it."""
 
     __slots__ = (
+        "__weakref__",
         "_dials",
         "_idle",
         "_room",

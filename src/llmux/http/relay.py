@@ -148,7 +148,9 @@ class Exchange(Ticket):
         """Hear that the model is awake now."""
         if self._over or self._backend is None:
             return
-        self._backend.meter.waited(self._front.gateway.loop.time() - self.arrived)
+        gateway = self._front.gateway
+        self._backend.meter.waited(gateway.loop.time() - self.arrived)
+        self._backend = gateway.backends.get(self._backend.model, self._backend)  # it may move
         self._send()
 
     def on_rejected(self, error: LlmuxError) -> None:

@@ -41,8 +41,3 @@ def read_doors(config: Config) -> NewDoors:
     except ValueError as error:
         raise ConfigError(str(error)) from None
     return NewDoors(keyring, BrowserGate(config.host, config.auth.allowed_origins), tls)
-
-
-def begins_or_ends_tls(old: Config, new: Config) -> bool:
-    """Whether following `new` needs a restart, because only one of the two speaks TLS."""
-    return (old.tls.cert is None) != (new.tls.cert is None)

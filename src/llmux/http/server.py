@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -64,6 +65,8 @@ class Gateway:
         self.stopping = False
         self.fronts: set[Front] = set()
         self.backends: dict[str, Backend] = {}
+        self._former: weakref.WeakSet[Backend] = weakref.WeakSet()
+        """Backends of models that are gone or moved, as long as a connection to them lives."""
         self.unknown = meter_for("")
         self.routes = Routes(
             gate, render_metrics, metrics_type, lambda: self.stopping, problems, decisions
@@ -107,10 +110,8 @@ class Gateway:
         """
         loop = self.loop = asyncio.get_running_loop()
         self._tls = tls
-        for model, backend_port in self._ports.items():
-            self.backends[model] = Backend(
-                loop, model, backend_port, self.limits_for(model), self._meter_for(model)
-            )
+        for model in self._ports:
+            self._add_backend(model)
         self.exchange = exchange_for(one.limits for one in self.backends.values())
         self._sweep()
         backlog = 1024 if type(loop).__module__.startswith("uvloop") else 128
@@ -129,6 +130,32 @@ class Gateway:
             raise
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
+
+    def follow(self, ports: Mapping[str, int], limits: Limits) -> None:
+        """Dial these ports and hold these limits from now on; answers that run do not notice.
+
+        Connections that clients have open keep the bounds of heads and bodies that they began with.
+        """
+        self.limits = limits
+        self._ports = dict(ports)
+        if not self.backends:  # it has not started: others serve
+            return
+        for model in list(self.backends):
+            if self.backends[model].port != ports.get(model):
+                old = self.backends.pop(model)
+                old.flush()
+                self._former.add(old)
+        for model in ports:
+            self._add_backend(model)
+        self.exchange = exchange_for(one.limits for one in self.backends.values())
+
+    def _add_backend(self, model: str) -> None:
+        limits, backend = self.limits_for(model), self.backends.get(model)
+        if backend is None:
+            meter = self._meter_for(model)
+            self.backends[model] = Backend(self.loop, model, self._ports[model], limits, meter)
+        else:
+            backend.limits = limits
 
     def flush(self, model: str) -> None:
         """Close the idle connections to a model that goes to sleep."""
@@ -162,7 +189,7 @@ class Gateway:
             for front in list(self.fronts):
                 front.abort()
             await self._drained(_CUT_SECONDS)
-        for backend in self.backends.values():
+        for backend in (*self.backends.values(), *self._former):
             await backend.shut()
         self._cancel_sweep()
 
@@ -200,7 +227,7 @@ class Gateway:
             self.known.forget()
         for front in list(self.fronts):
             front.sweep(now)
-        for backend in self.backends.values():
+        for backend in (*self.backends.values(), *self._former):
             backend.expire(now)
 
     def _cancel_sweep(self) -> None:

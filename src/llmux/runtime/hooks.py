@@ -14,7 +14,7 @@ import os
 import secrets
 import signal
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -56,6 +56,25 @@ class HookSpec:
         if hook == "kill":
             return self.kill, self.kill_timeout
         return self.alive, self.alive_timeout
+
+    def change_to(self, new: HookSpec) -> Literal["none", "mend", "renew"]:
+        """Say whether these commands have to put the model to sleep before the new ones hold.
+
+        `mend`: only what puts it to sleep is new.
+        """
+        if (self.port, self.wake) != (new.port, new.wake):
+            return "renew"
+        return "none" if (self.sleep, self.kill) == (new.sleep, new.kill) else "mend"
+
+    def meanwhile(self, new: HookSpec) -> HookSpec:
+        """Return these commands with the time-outs of the new ones."""
+        return replace(
+            self,
+            wake_timeout=new.wake_timeout,
+            sleep_timeout=new.sleep_timeout,
+            alive_timeout=new.alive_timeout,
+            kill_timeout=new.kill_timeout,
+        )
 
 
 Fate = Literal["ended", "late", "stopped", "unstarted"]
@@ -115,6 +134,8 @@ class HookRunner:
         journal: HookJournal | None = None,
     ) -> None:
         self._specs = {spec.model: spec for spec in specs}
+        self._next: dict[str, HookSpec] = {}
+        """Commands that hold once what is up of their model has been put to sleep."""
         self._cwd = cwd
         self._env = env
         self._listener = listener
@@ -144,6 +165,39 @@ class HookRunner:
         """Say whether the model has a command for this hook."""
         spec = self._specs.get(model)
         return spec is not None and spec.command(hook)[0] is not None
+
+    def follow(
+        self, specs: Iterable[HookSpec], env: Mapping[str, str] | None
+    ) -> dict[str, Literal["mend", "renew"]]:
+        """Take over other commands; returns those that hold only after `renew`, and why.
+
+        Models that are not among them stay until `forget`.
+        """
+        self._env = env
+        self._next.clear()
+        later: dict[str, Literal["mend", "renew"]] = {}
+        for spec in specs:
+            old = self._specs.get(spec.model)
+            change = "none" if old is None else old.change_to(spec)
+            if old is None or change == "none":
+                self._specs[spec.model] = spec
+                continue
+            later[spec.model] = change
+            self._next[spec.model] = spec
+            self._specs[spec.model] = old.meanwhile(spec)
+        return later
+
+    def renew(self, model: str) -> None:
+        """Let the new commands of a model hold from now on."""
+        if model in self._next:
+            self._specs[model] = self._next.pop(model)
+
+    def forget(self, model: str) -> None:
+        """Drop a model that is gone."""
+        self._specs.pop(model, None)
+        self._next.pop(model, None)
+        for key in [key for key in self._outputs if key[0] == model]:
+            self._outputs.pop(key).close()
 
     async def run_wake(
         self,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,6 +72,7 @@ class Keeper:
         listener: Callable[[Finding], None] | None = None,
     ) -> None:
         self.runner = runner
+        self._probes = dict(probes)
         self.state = state or StateFile(None, runner.registered_models())
         self._interval = interval
         self._failures = failures
@@ -130,6 +131,54 @@ class Keeper:
             standing = "asleep"
         self.state.set_status(model, "unsettled" if standing == "unclear" else standing)
         return standing
+
+    async def look_at(
+        self, model: str, probes: tuple[Probe | None, Probe, str]
+    ) -> Literal["awake", "asleep", "unclear"]:
+        """Find out how a model stands that is not known here yet."""
+        alive, knock, _ = probes
+        witness = Witness(alive, knock)
+        if await witness.adoptable(self.state.last_known_awake(model)):
+            return "awake"
+        return "asleep" if await witness.refuses() or await witness.gone() else "unclear"
+
+    # ---- a config that was read anew ---------------------------------------------------------
+
+    def follow(
+        self,
+        probes: Mapping[str, tuple[Probe | None, Probe, str]],
+        *,
+        fresh: Collection[str],
+        later: Collection[str],
+        interval: float,
+        failures: int,
+        on_sleep_failure: Literal["stop", "continue"],
+    ) -> None:
+        """Take over how models are asked: `fresh` ones anew, those of them `later` from `renew` on.
+
+        Call the runner's `follow` before.
+        """
+        self._interval = interval
+        self._failures = failures
+        self._on_sleep_failure = on_sleep_failure
+        self._probes = dict(probes)
+        for model in probes:
+            if model not in self.witnesses or (model in fresh and model not in later):
+                self.witnesses[model] = self._witness(model, *probes[model])
+            for counts in (self._generation, self._running, self._failed):
+                counts.setdefault(model, 0)
+        self.state.follow(probes)
+
+    def renew(self, model: str) -> None:
+        """Let new hooks, and a new way of asking, hold from now on."""
+        self.runner.renew(model)
+        self.witnesses[model] = self._witness(model, *self._probes[model])
+
+    def forget(self, model: str) -> None:
+        """Drop a model that is gone; looks at it that are under way end by themselves."""
+        self.runner.forget(model)
+        self.state.forget(model)
+        self.witnesses.pop(model, None)
 
     async def close(self) -> None:
         """End the looks under way, for the shutdown. Harmless twice."""
@@ -267,7 +316,7 @@ class Keeper:
         return await self._shared_look(model, refused=True)
 
     def _allowed(self, model: str) -> bool:
-        return self._running[model] == 0 and self._may_probe(model)
+        return model in self.witnesses and self._running[model] == 0 and self._may_probe(model)
 
     async def _shared_look(self, model: str, *, refused: bool = False) -> Pulse:
         look = self._looks.get(model)

@@ -6,9 +6,10 @@ No rule stands here. It refuses to know how life is looked for and what follows 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from llmux.core import events as ev
-from llmux.core.lane import Phase
+from llmux.core.lane import Change, Phase
 from llmux.core.news import CostLearned, News
 from llmux.core.plan import IDLE
 from llmux.runtime.keeper import Keeper
@@ -23,7 +24,8 @@ class Lives:
         self._keeper = keeper
         self._switcher = switcher
         self._interval = interval
-        self._tasks: list[asyncio.Task[None]] = []
+        self._watches: dict[str, asyncio.Task[None]] = {}
+        self._quarantine: asyncio.Task[None] | None = None
         keeper.on_death(self._died, self._may_probe)
         switcher.listeners.append(self._remember)
 
@@ -52,13 +54,29 @@ class Lives:
                 learned = CostLearned(IDLE if source is None else source, target, seconds)
                 switcher.board.news.append(learned)
         switcher.tell(ev.Surveyed((*others, *known), unclear))
-        loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(keeper.watch(name)) for name in names]
-        self._tasks.append(loop.create_task(self._watch_quarantine()))
+        self._watch(names)
+        self._quarantine = asyncio.create_task(self._watch_quarantine())
+
+    def _watch(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self._watches:
+                self._watches[name] = asyncio.create_task(self._keeper.watch(name))
+
+    def follow(self, interval: float) -> None:
+        """Look at the models that there are now, every `interval` seconds."""
+        names = list(self._switcher.board.lanes)
+        gone = [one for one in self._watches if interval != self._interval or one not in names]
+        for name in gone:
+            self._watches.pop(name).cancel()
+        self._interval = interval
+        self._watch(names)
 
     async def end(self) -> None:
         """Stop looking and write the state down for the last time. Harmless twice."""
-        tasks, self._tasks = self._tasks, []
+        tasks = [*self._watches.values()]
+        if self._quarantine is not None:
+            tasks.append(self._quarantine)
+        self._watches.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -72,9 +90,19 @@ class Lives:
                 lane.name, from_model=lane.name, to_model=None, reason="llmux stops"
             )
 
+    async def sleep_leaving(self) -> None:
+        """Put to sleep what the next start would not know how to: by its old hooks."""
+        for lane in list(self._switcher.board.lanes.values()):
+            leaving = lane.change in {Change.RENEW, Change.REMOVE}
+            if leaving and lane.phase is not Phase.ASLEEP:
+                await self._keeper.run_sleep(
+                    lane.name, from_model=lane.name, to_model=None, reason="llmux stops"
+                )
+
     def _may_probe(self, model: str) -> bool:
         board = self._switcher.board
-        return board.plan is None and board.lanes[model].phase is Phase.AWAKE
+        lane = board.lanes.get(model)
+        return lane is not None and board.plan is None and lane.phase is Phase.AWAKE
 
     def _died(self, model: str, hung: bool) -> None:
         error = self._keeper.witnesses[model].last_error or ""

@@ -43,6 +43,10 @@ class Readiness:
         self._seen: tuple[object, ...] = ()
         self._since = 0.0
 
+    def follow(self, bounds: Mapping[str, tuple[float | None, float | None]]) -> None:
+        """Hold stages to other bounds from now on."""
+        self._bounds = bounds
+
     def look(self, now: float) -> None:
         """Note which stage the switch path is in; to be called about once a second."""
         board = self._switcher.board

@@ -167,6 +167,16 @@ class StateFile:
         models[model] = status
         self._changed()
 
+    def follow(self, models: Collection[str]) -> None:
+        """Take over the names of another config."""
+        self._models = frozenset(models)
+
+    def forget(self, model: str) -> None:
+        """Drop what is remembered of a model that is gone."""
+        self._record.models.pop(model, None)
+        self._record.witnesses.pop(model, None)
+        self._changed()
+
     # ---- what was learned ----------------------------------------------------------------------
 
     def pair_costs(self) -> dict[tuple[str | None, str], float]:

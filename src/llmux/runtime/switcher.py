@@ -18,7 +18,7 @@ from typing import Any
 from llmux.core import effects as fx
 from llmux.core import events as ev
 from llmux.core.board import Switchboard
-from llmux.core.lane import LaneSettings, Phase
+from llmux.core.lane import Change, LaneSettings, Phase
 from llmux.core.news import News, PolicyFault
 from llmux.core.ticket import INSIDE, LOST, Ticket
 from llmux.core.times import Spent
@@ -86,6 +86,8 @@ class ModelSwitcher:
         self._orders: dict[int, asyncio.Future[None]] = {}
         self._order_number = 0
         self._world: Snapshot | None = None
+        self._scheduler: asyncio.Task[None] | None = None
+        self._started = False
 
     # ---- the awake path --------------------------------------------------------------------
 
@@ -251,11 +253,12 @@ class ModelSwitcher:
 
     def registered_models(self) -> list[str]:
         """Return the names of all models, in the order of the config."""
-        return list(self.board.lanes)
+        return [name for name in self.board.lanes if self.is_registered(name)]
 
     def is_registered(self, model: str) -> bool:
         """Say whether the model is known."""
-        return model in self.board.lanes
+        lane = self.board.lanes.get(model)
+        return lane is not None and lane.change is not Change.REMOVE
 
     def model_port(self, model: str) -> int | None:
         """Return the port of the model's backend, None for an unknown model."""
@@ -296,9 +299,26 @@ class ModelSwitcher:
 
     def start(self) -> None:
         """Start the policy's background scheduler, if it has one. Call it on the loop."""
+        self._started = True
         interval = self._guard.interval()
         if interval is not None:
-            self._spawn(self._schedule(interval))
+            self._scheduler = self._spawn(self._schedule(interval))
+
+    def reconfigure(self, new: ev.Reconfigured, policy: SwitchPolicy | None = None) -> None:
+        """Take over another set of models and settings, and another policy where one is given.
+
+        What has not changed does not notice. Hooks that have `renew` and `forget` hear when the new
+        commands of a model hold, and when nothing is left of one that was removed.
+        """
+        if policy is not None:
+            self.policy = policy
+            self._guard = PolicyGuard(policy, self.board.lanes, self._complain)
+            if self._scheduler is not None:
+                self._scheduler.cancel()
+                self._scheduler = None
+            if self._started:
+                self.start()
+        self.tell(new)
 
     def close(self) -> None:
         """Admit nothing from now on; those who wait are told that the gateway stops."""
@@ -363,6 +383,10 @@ class ModelSwitcher:
                     task.cancel()
             case fx.RunHook():
                 self._spawn(self._run_hook(effect))
+            case fx.Renew(model):
+                self._tell_hooks("renew", model)
+            case fx.Forget(model):
+                self._tell_hooks("forget", model)
             case fx.SettleOrder(number, error):
                 self._settle(number, error)
             case fx.TellPolicy(source, target, duration):
@@ -494,6 +518,12 @@ class ModelSwitcher:
                 getattr(end, "left", "asleep"),
             )
         )
+
+    def _tell_hooks(self, verb: str, model: str) -> None:
+        """Tell whoever runs hooks, if it wants to know."""
+        told = getattr(self.hooks, verb, None)
+        if told is not None:
+            told(model)
 
     def _settle(self, number: int, error: LlmuxError | None) -> None:
         future = self._orders.get(number)

@@ -1,0 +1,225 @@
+"""SIGHUP as an operator sends it: the file is followed at once, whole, and nobody notices."""
+
+from __future__ import annotations
+
+import json
+from signal import SIGHUP, SIGTERM
+from typing import Any
+
+from tests.e2e.conftest import Build
+from tests.e2e.house import House, free_ports, until
+
+
+def reload(house: House, event: str = "config_reloaded", text: str | None = None) -> dict[str, Any]:
+    """Write the config, send SIGHUP, and return what the log says of it."""
+    house.write(text)
+    before = len(house.events(event))
+    house.tell(SIGHUP)
+    return house.logged(event, before + 1)[-1]
+
+
+def add(house: House, model: str) -> None:
+    """Put one more model into the config."""
+    house.ports[model] = free_ports(1)[0]
+    keys = {"port": house.ports[model], "wake": house.wake(model), "sleep": house.sleep(model)}
+    house.models[model] = keys
+
+
+def test_a_stream_lives_on_and_a_new_model_can_be_asked(build: Build) -> None:
+    """Nothing of the running answer is lost, and the new model is woken like every other."""
+    house = build("a").start()
+    held = house.hold("a", "long")
+    add(house, "b")
+    told = reload(house)
+    assert (told["added"], told["removed"], told["changed"]) == ("b", "", "")
+    assert {one["id"] for one in house.get("/v1/models").json()["data"]} == {"a", "b"}
+    asked = house.send("b")
+    until(lambda: house.waiting("b") == 1, "b waits for a's answer")
+    house.release("long")
+    assert held.result(20).who == "a"
+    assert asked.result(20).who == "b"
+    house.assert_one_awake()
+    assert house.metric("llmux_config_reloads_total", result="success") == 1
+
+
+def test_the_awake_model_is_removed_while_it_streams(build: Build) -> None:
+    """Its answer ends first, then its old sleep hook runs; who comes meanwhile hears 404."""
+    house = build("a", "b").start()
+    held = house.hold("a", "long")
+    gone = house.models.pop("a")
+    told = reload(house)
+    assert told["removed"] == "a"
+    late = house.ask("a")
+    assert (late.status, late.error["code"]) == (404, "model_not_found")
+    asked = house.queue("b", "next")
+    assert "sleep-begin a" not in house.hooks()
+    house.release("long")
+    assert held.result(20).who == "a"
+    assert asked.result(20).who == "b"
+    house.logged("model_removed", model="a")
+    house.assert_one_awake()
+    assert [one["id"] for one in house.get("/v1/models").json()["data"]] == ["b"]
+    house.models["a"] = gone
+    reload(house)
+    assert house.ask("a").who == "a"
+    house.assert_one_awake()
+
+
+def test_a_new_hook_and_port_of_the_awake_model_hold_after_its_old_hooks_put_it_to_sleep(
+    build: Build,
+) -> None:
+    """The backend on the old port sleeps by the old hook, the next one is on the new port."""
+    house = build("a").start()
+    assert house.ask("a").who == "a"
+    house.ports["a"] = free_ports(1)[0]
+    house.models["a"] = {
+        "port": house.ports["a"],
+        "wake": house.wake("a", before=house.noted("new-wake")),
+        "sleep": house.sleep("a", before=house.noted("new-sleep")),
+    }
+    told = reload(house)
+    assert told["changed"] == "models.a.port, models.a.wake, models.a.sleep"
+    house.logged("model_renewed", model="a")
+    assert house.ask("a").who == "a"
+    hooks = house.hooks()
+    assert hooks.index("sleep-end a") < hooks.index("new-wake a")
+    assert "new-sleep a" not in hooks
+    house.assert_one_awake()
+
+
+def test_a_broken_file_changes_nothing_and_the_log_says_why(build: Build) -> None:
+    """Whatever is wrong with it, the gateway goes on as it was, and a good file is followed."""
+    house = build("a").start()
+    house.ask("a")
+    good = house.config()
+    path = house.folder / "config.yaml"
+    for text, why in (
+        ("models: [", f"{path}:2:1: this is not YAML"),
+        ("", "the file is empty"),
+        (json.dumps(good | {"bounds": {"max_quee": 3}}), "max_queue"),
+        (json.dumps(good | {"policy": {"name": "fifo", "options": {"no": 1}}}), f"{path}:1:"),
+        (json.dumps(good | {"policy": {"name": "fofi"}}), "fifo"),
+        (json.dumps(good | {"auth": {"keys": [{"env": "LLMUX_NOT_SET"}]}}), "LLMUX_NOT_SET"),
+    ):
+        told = reload(house, "config_rejected", text)
+        assert why in told["error"], told
+        assert told["level"] == "ERROR"
+    path.unlink()
+    house.tell(SIGHUP)
+    assert "no such file" in house.logged("config_rejected", 7)[-1]["error"]
+    assert house.metric("llmux_config_reloads_total", result="failure") == 7
+    assert house.metric("llmux_config_reloads_total", result="success") == 0
+    assert house.ask("a").who == "a"
+    assert house.wakes() == ["a"]
+    assert reload(house)["changed"] == ""
+
+
+def test_what_needs_a_restart_is_named_and_stays(build: Build) -> None:
+    """The rest of the file is followed; a model may not take the port that is still ours."""
+    house = build("a").start()
+    port, other = house.port, free_ports(1)[0]
+    config = house.config() | {"bounds": {"max_queue": 5}}
+    told = reload(house, text=json.dumps(config | {"port": other, "state": "off"}))
+    assert (told["restart"], told["changed"]) == ("port, state", "bounds.max_queue")
+    assert house.ask("a").who == "a"
+    config["models"] = {"a": config["models"]["a"] | {"port": port}}
+    told = reload(house, "config_rejected", json.dumps(config | {"port": other}))
+    assert "until a restart" in told["error"]
+
+
+def test_keys_bounds_and_the_log_follow_at_once(build: Build) -> None:
+    """A key that is taken back opens nothing any more, and no restart was needed."""
+    house = build("a").start()
+    house.ask("a")
+    house.extra = {"auth": {"keys": ["first-key"]}, "bounds": {"max_body_bytes": 300}}
+    told = reload(house)
+    assert told["changed"] == "bounds.max_body_bytes, auth.keys"
+    assert house.ask("a").status == 401
+    key = {"authorization": "Bearer first-key"}
+    assert house.ask("a", headers=key).who == "a"
+    assert house.ask("a", headers=key, much="x" * 300).status == 413
+    house.extra = {"log": {"level": "error"}}
+    house.write()
+    house.tell(SIGHUP)
+    until(lambda: house.ask("a", much="x" * 300).status == 200, "the bound is lifted")
+    house.extra = {}
+    house.write()
+
+
+def test_a_policy_is_built_anew_when_its_file_has_changed(build: Build) -> None:
+    """The next decision is the new policy's."""
+    house = build("a", "b")
+    house.policy = {"name": "./mine.py"}
+    code = (
+        "from llmux.policy import SwitchPolicy, SwitchNow, Skip\n"
+        "class Mine(SwitchPolicy):\n"
+        "    def on_pending_request(self, context):\n"
+        "        return {}\n"
+    )
+    (house.folder / "mine.py").write_text(code.format("Skip(ask_again=1000)"))
+    house.start()
+    asked = house.queue("a", "one")
+    (house.folder / "mine.py").write_text("class Mine:\n")
+    assert "mine.py" in reload(house, "config_rejected")["error"]
+    (house.folder / "mine.py").write_text(code.format("SwitchNow()"))
+    assert reload(house)["changed"] == "the policy's file"
+    assert asked.result(20).who == "a"
+
+
+def test_twice_in_a_row_and_in_the_middle_of_a_switch(build: Build) -> None:
+    """The last file holds; the switch goes on, and nothing is woken beside another."""
+    house = build("a", "b")
+    gate = house.folder / "gate"
+    slow = f"while [ ! -e '{gate}' ]; do sleep 0.01; done"
+    house.models["b"]["wake"] = house.wake("b", before=slow)
+    house.start()
+    house.ask("a")
+    asked = house.send("b")
+    house.wait_hook("wake-begin b")
+    house.models["b"]["wake"] = house.wake("b", before=house.noted("new-wake"))
+    add(house, "c")
+    house.write()
+    for _ in range(5):
+        house.tell(SIGHUP)
+    house.logged("config_reloaded")
+    gate.touch()
+    assert asked.result(20).who == "b", "the wake that ran is completed"
+    house.logged("model_renewed", model="b")
+    assert house.ask("b").who == "b"
+    assert "new-wake b" in house.hooks()
+    assert house.ask("c").who == "c"
+    house.assert_one_awake()
+
+
+def test_a_mended_sleep_hook_ends_a_quarantine(build: Build) -> None:
+    """No restart: the new hook is tried at once."""
+    house = build("a", "b")
+    good = house.models["a"]["sleep"]
+    house.models["a"]["sleep"] = "exit 1"
+    house.models["a"]["alive"] = f"test ! -e '{house.folder}/sick'"
+    house.extra = {"health": {"breaker_min_secs": 600, "breaker_max_secs": 600}}
+    house.start()
+    house.ask("a")
+    (house.folder / "sick").touch()
+    asked = house.send("b")
+    house.logged("model_quarantined", model="a")
+    house.models["a"]["sleep"] = good
+    reload(house)
+    assert asked.result(20).who == "b"
+    house.assert_one_awake()
+
+
+def test_a_model_that_is_to_go_sleeps_before_llmux_ends(build: Build) -> None:
+    """The next start would not know how to put it to sleep; during the end no file is read."""
+    house = build("a", "b").start()
+    held = house.hold("a", "long")
+    house.models.pop("a")
+    reload(house)
+    house.tell(SIGTERM)
+    until(lambda: house.get("/ready").status == 503, "it stops")
+    house.tell(SIGHUP)
+    house.release("long")
+    assert held.result(20).who == "a"
+    assert house.ended() == 0
+    assert "sleep-end a" in house.hooks()
+    assert len(house.events("config_reloaded")) == 1
