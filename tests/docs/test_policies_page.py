@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from llmux.errors import PolicyError
-from llmux.policy import ModelView, PolicyContext, PolicySettings, Skip, SwitchNow, SwitchPolicy
+from llmux.policy import (
+    ModelView,
+    PolicyContext,
+    PolicySettings,
+    Reason,
+    Skip,
+    SwitchNow,
+    SwitchPolicy,
+)
 from llmux.policy.registry import load_policy
 from llmux.testing import check_policy
 from tests.docs.pages import blocks, read, rows, section, ticked
 
 PAGE = read("docs/policies.md")
-EXAMPLE, ITS_TEST = blocks(PAGE, "python")
+EXAMPLE, ITS_REASON, ITS_TEST = blocks(PAGE, "python")
 
 
 def load(folder: Path, options: dict[str, object]) -> SwitchPolicy:
@@ -83,3 +92,12 @@ def test_the_page_names_every_method_that_may_be_overridden() -> None:
         if callable(thing) and not name.startswith("_")
     }
     assert told | {"on_pending_request"} == public
+
+
+def test_the_reason_of_the_page_is_said_as_the_page_says() -> None:
+    made: dict[str, Any] = {"__name__": "a page"}
+    exec(compile(ITS_REASON, "docs/policies.md", "exec"), made)
+    reason = made["StillBusy"]("llama", 1)
+    assert isinstance(reason, Reason)
+    assert reason.sentence("qwen") == "stayed on llama: it is still answering 1, and qwen can wait"
+    assert (reason.rule, reason.numbers("qwen")) == ("busy", {"answers": 1})

@@ -17,7 +17,7 @@ from tests.http.stand import chat, post, stand
 
 OWN = [
     "/", "/v1/models", "/v1/models/m", "/metrics", "/health", "/healthz", "/livez", "/ready",
-    "/readyz", "/metrics?x=y",
+    "/readyz", "/metrics?x=y", "/llmux/decisions", "/llmux/decisions?limit=5",
 ]  # fmt: skip
 
 
@@ -122,3 +122,17 @@ async def test_the_three_dialects_of_an_error() -> None:
 def test_anthropic_names_kinds_of_errors_by_their_status(error: LlmuxError, kind: str) -> None:
     assert f'"type":"{kind}"'.encode() in error_body(b"/v1/messages", error)
     assert f'"type":"{kind}"'.encode() not in error_body(b"/v1/messagesque", error)
+
+
+async def test_decisions_are_asked_for_one_model_or_all_and_so_many_at_most() -> None:
+    """What stands in the query is checked; a model that is not there is 404."""
+    async with stand() as s:
+        assert (await s.ask(get("/llmux/decisions?model=m&limit=3"))).json() == {
+            "why": [],
+            "decisions": [],
+        }
+        assert (await s.ask(get("/llmux/decisions?model=%6D"))).status == 200
+        assert (await s.ask(get("/llmux/decisions?model=nobody"))).status == 404
+        assert (await s.ask(get("/llmux/decisions?model="))).status == 404
+        for limit in ("x", "-1", "", "1e3", "%D9%A3", "9999999"):
+            assert (await s.ask(get(f"/llmux/decisions?limit={limit}"))).status == 400
