@@ -270,7 +270,7 @@ class Life:
         self.disk.perish()
         self.switcher.perish()
         self._end_tasks()
-        for task in self.lives._tasks:
+        for task in self.lives.tasks:
             task.cancel()
         for look in self.keeper._looks.values():
             look.cancel()
@@ -282,7 +282,7 @@ class Life:
     def failures(self) -> list[BaseException]:
         """Return what has ended a task of this life that should have lived."""
         found = []
-        for task in [*self.tasks, *self.lives._tasks]:
+        for task in [*self.tasks, *self.lives.tasks]:
             if task.done() and not task.cancelled():
                 with suppress(asyncio.InvalidStateError):
                     if (error := task.exception()) is not None:

@@ -29,6 +29,12 @@ class Lives:
         keeper.on_death(self._died, self._may_probe)
         switcher.listeners.append(self._remember)
 
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What looks, each as long as there is something to look at."""
+        watches = [*self._watches.values()]
+        return watches if self._quarantine is None else [*watches, self._quarantine]
+
     async def begin(self) -> None:
         """Settle the last life's hooks, adopt what is awake, then go on looking.
 
@@ -73,9 +79,7 @@ class Lives:
 
     async def end(self) -> None:
         """Stop looking and write the state down for the last time. Harmless twice."""
-        tasks = [*self._watches.values()]
-        if self._quarantine is not None:
-            tasks.append(self._quarantine)
+        tasks = self.tasks
         self._watches.clear()
         for task in tasks:
             task.cancel()
