@@ -53,6 +53,8 @@ class World:
         """Requests that were inside when their model was forgotten: they have yet to leave."""
         self.crowds: dict[str, int] = {}
         """How many were inside when a smaller limit came."""
+        self.undrained: set[Ticket] = set()
+        """Requests that an earlier sleep hook of their model did not wait for."""
         self.orphans: set[Ticket] = set()
         """Requests that were inside when their backend died or hung."""
         self.labels: dict[Ticket, str] = {}
@@ -161,6 +163,7 @@ class World:
         """A request that was inside waits again, in the place of its arrival."""
         self.waiting[ticket] = self.inside.pop(ticket)
         self.orphans.discard(ticket)
+        self.undrained.discard(ticket)
         self.returned.add(ticket)
         self.waiting = dict(sorted(self.waiting.items(), key=lambda pair: pair[0].arrived))
         self.tell(ev.RequestReturned(ticket))
@@ -375,8 +378,10 @@ class World:
             assert self.engines[model] not in {"asleep", "waking", "sleeping"}, f"{model} twice"
             if self.board.lanes[model].settings.drain_before_switch and order.reason != "recover":
                 living = {one for one in self.inside if one.lane.name == model} - self.orphans
+                living -= self.undrained
                 assert not living, f"I3: {model} sleeps under its requests"
             self.engines[model] = "sleeping"
+            self.undrained |= {one for one in self.inside if one.lane.name == model}
         self.hook = order
         self.log.append(f"{order.hook} {model}")
 
@@ -526,6 +531,7 @@ class World:
         new.outdated, new.removed = set(self.outdated), set(self.removed)
         new.strays, new.crowds = [], dict(self.crowds)
         new.returned = {twins[one] for one in self.returned if one in twins}
+        new.undrained = {twins[one] for one in self.undrained if one in twins}
         new.orphans = {twins[one] for one in self.orphans if one in twins}
         new.consults, new.orders = dict(self.consults), dict(self.orders)
         new.settled, new.log, new.news = {}, [], []
