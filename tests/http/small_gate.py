@@ -43,6 +43,12 @@ class SmallGate:
             raise NotRegisteredError(f"{model} not found")
         ticket.begin(self.lanes[model], asyncio.get_running_loop().time())
 
+    def arrive(self, ticket: Ticket, model: str, size: int) -> bool:
+        """Make the ticket one for this model, and enter."""
+        self.enrol(ticket, model)
+        ticket.size = size
+        return self.enter(ticket)
+
     def is_registered(self, model: str) -> bool:
         """Whether there is such a model."""
         return model in self.lanes

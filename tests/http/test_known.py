@@ -296,6 +296,8 @@ async def test_a_request_that_is_known_is_not_parsed_again() -> None:
         b"X: 1\r\nX-Content-Length: 5\r\n\r\n",
         b"X: 1\r\nContent-Length: 5x\r\n\r\n",
         b"X: 1\r\nContent-Length: \r\n\r\n",
+        b"X: 1\r\nContent-Length: 05\r\n\r\n",
+        b"X: 1\r\nContent-Length: 0\r\n\r\n",
         b"X: 1\r\nContent-Length: 1234567890123456\r\n\r\n",
     ],
 )
@@ -304,9 +306,9 @@ def test_a_length_in_another_spelling_is_not_plain(head: bytes) -> None:
 
 
 def test_the_halves_of_a_head_stand_around_its_length() -> None:
-    head = b"GET / HTTP/1.1\r\nCONTENT-length: 0042\r\nA: b\r\n\r\n"
+    head = b"GET / HTTP/1.1\r\nCONTENT-length: 4200\r\nA: b\r\n\r\n"
     assert halves(head + b"body", len(head)) == (
         b"GET / HTTP/1.1\r\nCONTENT-length: ",
-        b"0042",
+        b"4200",
         b"\r\nA: b\r\n\r\n",
     )

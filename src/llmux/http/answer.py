@@ -12,7 +12,7 @@ from typing import Final
 import httptools
 
 from llmux.http import wire
-from llmux.http.known import Memo, halves
+from llmux.http.known import ZERO, Memo, halves
 
 # How the end of an answer's body is told.
 EMPTY: Final = 0
@@ -62,6 +62,7 @@ class AnswerReader:
         "complete",
         "content_type",
         "counting",
+        "digits",
         "excess",
         "framing",
         "has_date",
@@ -82,6 +83,8 @@ class AnswerReader:
         self._buffer = b""
         self.counting = False
         """The head was known: the body's end is found by counting its bytes alone."""
+        self.digits = b""
+        """The body's length as text, while `counting`."""
         self.lines = b""
         """The status line and the fields that may be forwarded."""
         self.persistent = False
@@ -120,12 +123,14 @@ class AnswerReader:
     def recognize(self, data: bytes) -> int:
         """Read a final head that was read before and starts `data`; gives its size, 0 if not so."""
         known = self._known.latest
-        if known is None or self._buffer or self.head_only or not data.startswith(known.before):
+        if known is None or self._buffer or self.head_only or data[: known.at] != known.before:
             return 0
-        at = known.at
-        stop = data.find(known.after, at, at + known.reach)
+        at, stop, size = known.at, known.guess, known.size
+        if data[stop : stop + size] != known.after:
+            stop = known.guess = data.find(known.after, at, at + known.reach)
         digits = data[at:stop]
-        if stop < 0 or not digits.isdigit():
+        if stop < 0 or not digits.isdigit() or digits[0] == ZERO:
+            known.guess = at + 1
             return 0
         meaning = known.meaning
         self.status = meaning.status
@@ -133,11 +138,12 @@ class AnswerReader:
         self.has_date = meaning.has_date
         self.has_id = False
         self.framing = LENGTH
-        self.length = self._left = length = int(digits)
-        self.complete = length == 0
+        self.digits = digits
+        self.length = self._left = int(digits)
+        self.complete = False
         self.persistent = self.counting = True
         self.upgrade = None
-        return stop + known.size
+        return stop + size
 
     def read_head(self, data: bytes) -> bytes | None:
         """Take bytes until a head, interim or final, is whole; give what came behind it.

@@ -33,6 +33,10 @@ class Gate(Protocol):
         """Make the ticket one for this model that arrives now; else as `ticket`."""
         ...
 
+    def arrive(self, ticket: Ticket, model: str, size: int) -> bool:
+        """`enrol` and `enter` in one, for a request of so many bytes that says nothing more."""
+        ...
+
     def enter(self, ticket: Ticket) -> bool:
         """Admit at once (True) or let it wait (False).
 

@@ -15,21 +15,26 @@ Meaning = TypeVar("Meaning")
 _MOST: Final = 128
 _LARGEST: Final = 4096
 _MOST_DIGITS: Final = 15
+ZERO: Final = 0x30
+"""The digit with which no plain length begins, so that its text can be sent on as it came."""
 
 
 class Known(Generic[Meaning]):
     """A head that was read before, in two halves around the digits of its length.
 
     The same head stands at the start of `data` if `data` starts with `before`, the next `after`
-    within `reach` bytes from `at` begins at `stop`, and `data[at:stop]` is digits alone.
+    within `reach` bytes from `at` begins at `stop`, and `data[at:stop]` is
+    digits alone of which the first is not `ZERO`. Lengths tend to
+    be as long as the last one, so `stop` is looked for at `guess` first.
     """
 
-    __slots__ = ("after", "at", "before", "era", "meaning", "reach", "size")
+    __slots__ = ("after", "at", "before", "era", "guess", "meaning", "reach", "size")
 
     def __init__(self, before: bytes, after: bytes, meaning: Meaning, era: int) -> None:
         self.before = before
         self.after = after
         self.at = len(before)
+        self.guess = self.at + 1
         self.size = len(after)
         self.reach = _MOST_DIGITS + len(after)
         self.meaning = meaning
@@ -78,8 +83,8 @@ class Memo(Generic[Meaning]):
 def halves(data: bytes, end: int) -> tuple[bytes, bytes, bytes] | None:
     """Cut a head that ends at `end` around the digits of its `Content-Length`; None if not plain.
 
-    Only the usual spelling is plain: a name at the start of a line, one space, digits alone. Gives
-    what stands before the digits, the digits, and the rest of the head.
+    Only the usual spelling is plain: a name at the start of a line, one space, digits alone that
+    begin with no zero. Gives what stands before the digits, the digits, and the rest of the head.
     """
     at = data.find(b"ength: ", 0, end) + 7
     stop = data.find(b"\r\n", at, end)
@@ -88,6 +93,7 @@ def halves(data: bytes, end: int) -> tuple[bytes, bytes, bytes] | None:
         at == 6
         or data[at - 18 : at - 7].lower() != b"\r\ncontent-l"
         or not digits.isdigit()
+        or digits[0] == ZERO
         or len(digits) > _MOST_DIGITS
     ):
         return None

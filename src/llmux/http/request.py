@@ -23,7 +23,7 @@ from llmux.http import wire
 from llmux.http.dialects import MESSAGES
 from llmux.http.doors import CREDENTIALS, WATCHED, Doors
 from llmux.http.keys import Caller
-from llmux.http.known import Known, Memo, halves
+from llmux.http.known import ZERO, Known, Memo, halves
 from llmux.http.limits import Limits
 
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
@@ -67,6 +67,7 @@ class Request:
         "caller",
         "continued",
         "cors",
+        "digits",
         "error",
         "keep_alive",
         "known",
@@ -99,6 +100,8 @@ class Request:
         self.max_forwards: int | None = None
         self.known: KnownRequest | None = None
         """Its head was read before."""
+        self.digits = b""
+        """Its length as text, where its head is known."""
         self.priority: bytes | None = None
         """What its `x-llmux-priority` says, unread."""
         self.request_id = b""
@@ -199,14 +202,16 @@ class RequestReader:
         known = self._latest
         if known is None or self.in_head or self.in_body or self.queue or self.broken:
             return None
-        if known.era != self._known.era or not data.startswith(known.before):
+        if known.era != self._known.era or data[: known.at] != known.before:
             return None
-        at = known.at
-        stop = data.find(known.after, at, at + known.reach)
+        at, stop, size = known.at, known.guess, known.size
+        if data[stop : stop + size] != known.after:
+            stop = known.guess = data.find(known.after, at, at + known.reach)
         digits = data[at:stop]
-        if stop < 0 or not digits.isdigit():
+        if stop < 0 or not digits.isdigit() or digits[0] == ZERO:
+            known.guess = at + 1
             return None
-        body = data[stop + known.size :]
+        body = data[stop + size :]
         most = self._bounds.max_body_bytes
         if len(body) != int(digits) or (most is not None and len(body) > most):
             return None
@@ -214,6 +219,7 @@ class RequestReader:
         if request is None:
             request = self._spare = self._made(known.meaning)
         request.body = body
+        request.digits = digits
         request.request_id = wire.new_request_id()
         return request
 
@@ -271,6 +277,7 @@ class RequestReader:
             self._latest = known
             self._spare = None
         self._request = self._made(known.meaning)
+        self._request.digits = digits
         self._left = length
         self.in_body = True
         return self._count(data[end:])

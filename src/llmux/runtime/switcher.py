@@ -40,6 +40,7 @@ from llmux.runtime.witness import Pulse
 logger = logging.getLogger("llmux.switcher")
 
 Listener = Callable[[News], None]
+_REMOVE = Change.REMOVE  # members of enums are looked up slowly
 
 
 class ModelSwitcher:
@@ -97,10 +98,22 @@ class ModelSwitcher:
 
     def enrol(self, ticket: Ticket, model: str) -> None:
         """Make it a ticket for this model that arrives now, as `ticket` makes a new one."""
-        lane = self.board.lanes.get(model)
-        if lane is None:
-            lane = self.board.lane(model)
-        ticket.begin(lane, self._now())
+        ticket.begin(self.board.lane(model), self._now())
+
+    def arrive(self, ticket: Ticket, model: str, size: int) -> bool:
+        """`enrol` and `enter` in one, for a request of so many bytes that says nothing more."""
+        board = self.board
+        now = self._now()
+        lane = board.lanes.get(model)
+        if lane is None or lane.change is _REMOVE:
+            lane = board.lane(model)
+        ticket.begin(lane, now)
+        ticket.size = size
+        if board.enter(ticket, now):
+            if board.dirty:
+                self.tell(ev.Looked())
+            return True
+        return self._wait(ticket, now)
 
     def enter(self, ticket: Ticket) -> bool:
         """Admit the ticket if its model is awake (True), else let it wait (False).
@@ -114,7 +127,10 @@ class ModelSwitcher:
             if board.dirty:
                 self.tell(ev.Looked())
             return True
-        error = board.refusal(ticket.lane, now, ticket.size)
+        return self._wait(ticket, now)
+
+    def _wait(self, ticket: Ticket, now: float) -> bool:
+        error = self.board.refusal(ticket.lane, now, ticket.size)
         if error is not None:
             raise error
         self.tell(ev.RequestWaits(ticket))
