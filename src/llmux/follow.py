@@ -35,7 +35,11 @@ from llmux.errors import ConfigError, PolicyError
 from llmux.http.renewal import NewDoors, read_doors
 from llmux.policy.base import SwitchPolicy
 from llmux.runtime.keeper import Standing
+from llmux.runtime.probes import Probe
 from llmux.telemetry.log import reconfigure
+
+LOOK_SECONDS = 20.0
+"""How long the look at a new model may take, whatever bounds are lifted: the reload waits for it."""
 
 
 async def follow(parts: Parts, loaded: Loaded) -> ConfigReloaded:
@@ -86,10 +90,19 @@ async def _look_at_new(parts: Parts, config: Config) -> dict[str, Standing]:
         for name, probe in model_probes(config, runner).items()
         if name not in lanes and config.models[name].port not in up
     }
-    looks = (parts.keeper.look_at(name, probe) for name, probe in asked.items())
-    found = dict(zip(asked, await asyncio.gather(*looks), strict=True))
-    runner.close()
-    return found
+
+    async def look(name: str, probe: tuple[Probe | None, Probe, str]) -> Standing:
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                return await parts.keeper.look_at(name, probe)
+        except TimeoutError:
+            return "unclear"
+
+    try:
+        looks = (look(name, probe) for name, probe in asked.items())
+        return dict(zip(asked, await asyncio.gather(*looks), strict=True))
+    finally:
+        runner.close()
 
 
 def apply(
