@@ -39,7 +39,7 @@ from llmux.runtime.probes import Probe
 from llmux.telemetry.log import reconfigure
 
 LOOK_SECONDS = 20.0
-"""How long the look at a new model may take, whatever bounds are lifted: the reload waits for it."""
+"""How long the look at a new model may take, whatever bounds are lifted."""
 
 
 async def follow(parts: Parts, loaded: Loaded) -> ConfigReloaded:
