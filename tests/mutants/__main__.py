@@ -25,6 +25,8 @@ STORIES = [
     "tests/core/test_places.py",
     "tests/core/test_costs.py",
     "tests/core/test_priority.py",
+    "tests/core/test_rulings.py",
+    "tests/core/test_times.py",
     "tests/runtime/test_guard.py",
     "tests/runtime/test_switcher_turns.py",
     "tests/runtime/test_switcher_policies.py",
@@ -35,6 +37,7 @@ PROPERTY = [
     "tests/core/test_board_property.py",
     "tests/runtime/test_switcher_property.py",
     "tests/runtime/test_promise.py",
+    "tests/runtime/test_times.py",
 ]
 WALK = ["tests/core/test_walk.py"]
 WITH = {"stories": STORIES, "property": PROPERTY, "walk": WALK, "all": STORIES + PROPERTY + WALK}

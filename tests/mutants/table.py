@@ -17,6 +17,8 @@ SWITCH = "core/switching.py"
 HOLDING = "core/holding.py"
 LIFE = "core/life.py"
 PLAN = "core/plan.py"
+TIMES = "core/times.py"
+RULINGS = "core/rulings.py"
 DRIVER = "runtime/switcher.py"
 GUARD = "runtime/guard.py"
 
@@ -688,5 +690,36 @@ MUTANTS = [
         "        if target is not None and not (isinstance(target, str)"
         " and target in self._models):\n            return",
         "        if False:\n            return",
+    ),
+    # ---- why, and where the time went ---------------------------------------------------------
+    Mutant(
+        "why: min_active holds a switch back and nobody is told",
+        HOLDING,
+        '                self._note("min_active", target, lane.name, active, bound, again=again)\n',
+        "",
+    ),
+    Mutant(
+        "why: staying on another model is taken for the same decision",
+        RULINGS,
+        " or ruling.active != active",
+        "",
+    ),
+    Mutant(
+        "times: a spell reaches back beyond the stretch",
+        TIMES,
+        "            high, low = ended, max(since, began)\n",
+        "            high, low = ended, began\n",
+    ),
+    Mutant(
+        "times: an answer beside a hook is serving too",
+        TIMES,
+        "            self._switching += now - since\n            return\n",
+        "            self._switching += now - since\n",
+    ),
+    Mutant(
+        "times: a switch to whoever was just put to sleep is one from itself",
+        PLAN,
+        "        if target is self.source:\n",
+        "        if False:\n",
     ),
 ]
