@@ -20,7 +20,8 @@ from llmux.errors import (
 )
 from llmux.http import dialects, wire
 from llmux.http.doors import SHIELD
-from llmux.http.request import Request, RequestReader
+from llmux.http.reader import RequestReader
+from llmux.http.request import Request
 from llmux.http.routes import JSON, Answer
 
 if TYPE_CHECKING:
