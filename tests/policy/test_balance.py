@@ -328,7 +328,14 @@ def test_whatever_the_world_the_answer_is_a_waiting_model_or_a_later_look(
 
 def test_a_model_whose_callers_come_back_at_once_is_held_for_a_moment() -> None:
     """An agent asks again a second after each answer: b waits two seconds more, not a's callers."""
-    a = replace(busy("a", 0, 0.01), lulls=(1.0,) * 8, lull_since=999.5, last_arrival=990.0)
+    a = replace(
+        busy("a", 0, 0.01),
+        lulls=(1.0,) * 8,
+        lull_since=999.5,
+        last_arrival=990.0,
+        service_seconds=1.0,
+        service_samples=50,
+    )
     b = view("b", (60.0,))
     verdict = weigh(world("a", a, b))
     assert (verdict.rule, verdict.target) == ("linger", None)

