@@ -613,8 +613,9 @@ MUTANTS = [
     Mutant(
         "an arrival at the awake model does not ask the policy again",
         DRIVER,
+        "        now = self._now()\n        if board.enter(ticket, now):\n"
         "            if board.dirty:\n",
-        "            if False:\n",
+        "        now = self._now()\n        if board.enter(ticket, now):\n            if False:\n",
     ),
     Mutant(
         "an alarm that is set again rings twice",
