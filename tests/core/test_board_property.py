@@ -79,7 +79,7 @@ def decision(dice: Dice, models: list[str]) -> Decision:
     target = dice.one([None, None, None, *models, "nobody"])
     kinds: list[Decision] = [
         SwitchNow(target),
-        SwitchNow(target),
+        SwitchNow(target, free_ride=True),
         Defer(2.0, target),
         Defer(0.5, target),
         Defer(Gate(), target),

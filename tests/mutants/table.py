@@ -249,8 +249,8 @@ MUTANTS = [
     Mutant(
         "an end inside does not ask the policy again",
         DESK,
-        "                return False\n            self.dirty = True\n            return True\n",
-        "                return False\n            return True\n",
+        "                lane.pace.learn(ticket, now)\n            self.dirty = True\n            return True\n",
+        "                lane.pace.learn(ticket, now)\n            return True\n",
     ),
     Mutant(
         "a wish outlives the switch to another model",

@@ -54,7 +54,9 @@ def jobs(seed: int, models: int, count: int, pace: float) -> OpenLoop:
     now, made = 0.0, []
     for _ in range(count):
         now += dice.expovariate(1 / pace)
-        made.append(Job(now, "abcdefgh"[dice.randrange(models)], dice.expovariate(1 / 4)))
+        model, seconds = "abcdefgh"[dice.randrange(models)], dice.expovariate(1 / 4)
+        limit = dice.choice([None, int(40 * seconds) + 1])
+        made.append(Job(now, model, seconds, max_tokens=limit))
     return open_loop("generated", made)
 
 

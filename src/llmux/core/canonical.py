@@ -44,6 +44,7 @@ class LaneForm(NamedTuple):
     owed: int
     proven: bool
     asked: bool
+    rides: bool
     change: Change
 
 
@@ -59,6 +60,7 @@ class PlanForm(NamedTuple):
     recovering: bool
     renewal: bool
     cut: bool
+    rides: bool
 
 
 class BoardForm(NamedTuple):
@@ -98,6 +100,7 @@ def canonical(board: Switchboard) -> BoardForm:
                 lane.owed,
                 lane.proven,
                 lane.name in board.asking,
+                lane.rides and lane.wish is Wish.NOW,
                 lane.change,
             )
             for lane in board.lanes.values()
@@ -130,6 +133,7 @@ def _plan_form(plan: Plan) -> PlanForm:
         plan.recovering,
         bool(plan.renewal),
         plan.cut,
+        plan.rides,
     )
 
 
@@ -172,6 +176,7 @@ def _copied_lane(old: Lane, renamed: dict[Ticket, Ticket]) -> Lane:
     new.arrival_log = list(old.arrival_log)
     new.arrival_sums = list(old.arrival_sums)
     new.lulls = old.lulls.copy()
+    new.pace = None if old.pace is None else old.pace.copy()
     return new
 
 
@@ -185,6 +190,7 @@ def _copied_plan(old: Plan, lanes: dict[str, Lane]) -> Plan:
     new.target = lanes[old.target.name]
     new.source = None if old.source is None else lanes[old.source.name]
     new.leaving = [lanes[lane.name] for lane in old.leaving]
+    new.ends = {}
     return new
 
 

@@ -129,6 +129,8 @@ class Desk:
                 if len(self.services.log) >= ARRIVALS_KEPT:
                     self.fold(now)
                 return False
+            if lane.pace is not None:
+                lane.pace.learn(ticket, now)
             self.dirty = True
             return True
         if stage == WAITING:

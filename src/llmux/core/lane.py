@@ -9,6 +9,7 @@ from math import exp
 from typing import TYPE_CHECKING
 
 from llmux.core.lulls import Lulls
+from llmux.core.ride import Pace
 from llmux.core.ticket import INSIDE, LOST
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class Lane:
         "name",
         "ordered_by",
         "owed",
+        "pace",
         "phase",
         "proven",
         "ranks",
@@ -105,6 +107,7 @@ class Lane:
         "reason",
         "rest_until",
         "resting",
+        "rides",
         "service_mean",
         "service_samples",
         "settings",
@@ -120,7 +123,9 @@ class Lane:
         "wish",
     )
 
-    def __init__(self, settings: LaneSettings, rate_windows: tuple[float, ...] = ()) -> None:
+    def __init__(  # noqa: PLR0915 - one line a slot
+        self, settings: LaneSettings, rate_windows: tuple[float, ...] = ()
+    ) -> None:
         self.name = settings.name
         self.settings = settings
         self.phase = Phase.ASLEEP
@@ -131,6 +136,8 @@ class Lane:
         self.ranks: dict[float, dict[Ticket, None]] = {}
         """Those who wait, by weight; in each rank the one who came first stands first."""
         self.wish = Wish.NONE
+        self.rides = False
+        """The policy wants free rides while the active model drains for this one."""
         self.reason: str | Reason | None = None
         self.asked = 0
         self.fresh = False
@@ -170,6 +177,8 @@ class Lane:
         self.arrival_sums = [0.0] * len(rate_windows)
         self.sums_at = 0.0
         self.lulls = Lulls()
+        self.pace: Pace | None = None
+        """Learned once the policy has asked for free rides."""
         self.service_mean: float | None = None
         self.service_samples = 0
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from llmux.core.lane import Lane
+from llmux.core.ticket import Ticket
 
 IDLE = "idle"
 """The source of a cold start in labels and events."""
@@ -39,6 +40,10 @@ class Plan:
     """Why a model that serves has to be put to sleep although nobody is switched to."""
     cut: bool = False
     """The drain has reached its bound: nobody is waited for any more."""
+    rides: bool = False
+    """Whoever will be answered before the drain ends may still be admitted."""
+    ends: dict[Ticket, float] = field(default_factory=dict)
+    """When those inside should have their answers, as far as somebody asked."""
     hook_seconds: float = field(default=0.0)
     wake_started: float = field(default=0.0)
 

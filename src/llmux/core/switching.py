@@ -12,6 +12,7 @@ from llmux.core.holding import Holding
 from llmux.core.lane import Lane, Phase, Wish
 from llmux.core.places import victims
 from llmux.core.plan import Plan, Stage
+from llmux.core.ride import may_ride
 from llmux.core.sentences import said
 from llmux.core.ticket import GONE
 from llmux.errors import DrainTimeoutError, HookFailedError
@@ -48,10 +49,24 @@ class Switching(Holding):
         if not self._wanted(plan.target):
             self._abandon(plan, now)
             return True
+        if plan.rides and self._give_rides(plan, now):
+            return True
         if not plan.drained:
             return False
         self._end_drain(plan, now)
         return True
+
+    def _give_rides(self, plan: Plan, now: float) -> bool:
+        """Admit who will be answered before the drain ends, in order, unless anybody is overdue."""
+        if self.closed or plan.cut or any(lane.overdue for lane in self.lanes.values()):
+            return False
+        before = self.waiting_total
+        for lane in plan.leaving:
+            while lane.has_place and (ticket := self._next(lane, now)):
+                if not may_ride(plan, lane, ticket, now):
+                    break
+                self._admit(ticket, now, None)
+        return self.waiting_total < before
 
     def _wanted(self, lane: Lane) -> bool:
         wanted = bool(lane.waiting) or lane in self.orders.values() or lane is self.restore
@@ -136,6 +151,7 @@ class Switching(Holding):
         self._number += 1
         source = leaving[0] if leaving else None
         plan = Plan(self._number, target, source, leaving, prepared=source is None, started=now)
+        plan.rides = target.rides and target.wish is Wish.NOW and not target.overdue
         self.plan = plan
         self._note_start(plan)
         self.restore = target if target is self.restore else None

@@ -68,6 +68,13 @@ class Ticket:
         self.size = 0
         self.switched_from: str | None = None
 
+    def most_tokens(self) -> int | None:
+        """Return how many tokens its client allows for the answer; None where it names no bound.
+
+        Asked only while the model is left, never for a request whose model is awake.
+        """
+        return None
+
     @property
     def model(self) -> str:
         """The model that the request names."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from llmux.core import effects as fx
 from llmux.core.desk import Desk
 from llmux.core.lane import Lane, Phase, Wish
+from llmux.core.ride import Pace
 from llmux.policy.base import Decision, Defer, Skip, SwitchNow
 
 ASK_AGAIN_SECONDS = 5.0
@@ -65,6 +66,9 @@ class Wishes(Desk):
                 if lane.wish is Wish.DEFERRED:
                     self._effects.append(fx.CancelAlarm(("defer", lane.name)))
                 lane.wish = Wish.NOW
+                lane.rides = decision.free_ride
+                if decision.free_ride:
+                    self._learn_paces()
             case Defer(wait):
                 self._defer(lane, wait)
             case Skip(ask_again):
@@ -74,6 +78,11 @@ class Wishes(Desk):
                 lane.wish = Wish.NONE
                 self._ask_later(lane, again)
                 self._note("skip", lane, again=again, reason=decision.reason)
+
+    def _learn_paces(self) -> None:
+        for lane in self.lanes.values():
+            if lane.pace is None:
+                lane.pace = Pace()
 
     def _defer(self, lane: Lane, wait: object) -> None:
         if lane.wish is Wish.MATURED:

@@ -1,4 +1,4 @@
-"""The look into a body, for the model that it names.
+"""The look into a body, for the model that it names, and for the length that it allows.
 
 It builds nothing but the one value: a 32 MB body costs 30 to 120 ms, and no thread would make
 that cheaper for others, because the decoder keeps the interpreter for itself. What is not JSON,
@@ -14,6 +14,8 @@ import msgspec
 
 _LARGEST_SECOND_LOOK: Final = 33_554_432
 """Bytes above which the slower, more lenient decoder is not tried: it would stall others."""
+_LARGEST_LENGTH_LOOK: Final = 262_144
+"""Bytes above which nobody looks for the length of an answer."""
 
 
 class _Look(msgspec.Struct, gc=False):
@@ -36,6 +38,32 @@ def model_in(body: bytes) -> str | None:
     if type(model) is not str:
         return None
     return model
+
+
+class _Length(msgspec.Struct):
+    max_tokens: Any = None
+    max_completion_tokens: Any = None
+    max_output_tokens: Any = None
+
+
+_decode_length = msgspec.json.Decoder(_Length).decode
+
+
+def most_tokens_in(body: bytes) -> int | None:
+    """Say how many tokens the client allows for the answer; None where it does not say.
+
+    Looked for only while a model is left: large bodies are not worth the stall.
+    """
+    if not body or len(body) > _LARGEST_LENGTH_LOOK:
+        return None
+    try:
+        asked = _decode_length(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    for tokens in (asked.max_completion_tokens, asked.max_output_tokens, asked.max_tokens):
+        if type(tokens) is int and tokens > 0:
+            return tokens
+    return None
 
 
 def _lenient(body: bytes) -> object:

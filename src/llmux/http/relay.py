@@ -16,7 +16,7 @@ from llmux.errors import BackendUnreachableError, BadRequestError, LlmuxError, N
 from llmux.http import dialects, wire
 from llmux.http.answer import EMPTY, LENGTH, UNTIL_CLOSE, AnswerReader
 from llmux.http.doors import readable, refuse_model
-from llmux.http.look import model_in
+from llmux.http.look import model_in, most_tokens_in
 from llmux.http.request import Request
 from llmux.http.upstream import Upstream
 
@@ -70,6 +70,7 @@ class Exchange(Ticket):
         "_dial",
         "_front",
         "_listed",
+        "_most",
         "_over",
         "_request",
         "_rescued",
@@ -154,6 +155,11 @@ class Exchange(Ticket):
             said = None if asked is None else asked.decode("latin-1")
             self.weight = weight(self.weight, said, granted)
         return gate.enter(self)
+
+    def most_tokens(self) -> int | None:
+        """Look into the body for the tokens that the client allows."""
+        body = self._request.body
+        return most_tokens_in(body) if body else getattr(self, "_most", None)
 
     def on_admitted(self) -> None:
         """Hear that the model is awake now."""
@@ -273,6 +279,8 @@ class Exchange(Ticket):
         backend.meter.answered(status, gateway.loop.time() - self.arrived)
         self._started = True
         request = self._request
+        if self.lane.pace is not None:
+            self._most = most_tokens_in(request.body)
         request.body = b""
         known = request.known
         if (

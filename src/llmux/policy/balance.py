@@ -100,7 +100,8 @@ class BalancePolicy(SwitchPolicy):
             verdict = self.weigh(snapshot)
             reason = Weighing(snapshot, verdict)
             if verdict.target is not None:
-                self._answer = SwitchNow(target=verdict.target, reason=reason)
+                rides = verdict.rule != "late"
+                self._answer = SwitchNow(verdict.target, reason, free_ride=rides)
             else:
                 self._answer = Skip(ask_again=verdict.ask_again, reason=reason)
             self._seen = snapshot

@@ -171,10 +171,15 @@ class PolicyDecision:
 
 @dataclass(frozen=True, slots=True)
 class SwitchNow(PolicyDecision):
-    """Switch to the target (None: the model asked about) as soon as the board may."""
+    """Switch to the target (None: the model asked about) as soon as the board may.
+
+    With `free_ride`, who comes for the old model while it drains is still admitted if the tokens
+    that the client allows let it end before the drain does, as long as nobody is overdue.
+    """
 
     target: str | None = None
     reason: str | Reason | None = None
+    free_ride: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,10 @@ class Seat(Ticket):
         self.job = job
         self.index = index
 
+    def most_tokens(self) -> int | None:
+        """Return the request's own limit; its real length stays hidden."""
+        return self.job.max_tokens
+
 
 class _Alarm(NamedTuple):
     rings: float
