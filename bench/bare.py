@@ -78,6 +78,8 @@ class OpenGate:
 class NoMeter:
     """Counts nothing."""
 
+    at_once = 0
+
     def waited(self, seconds: float) -> None:
         """Ignore it."""
 

@@ -11,7 +11,7 @@ import asyncio
 import json
 import re
 from dataclasses import dataclass, field
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -19,10 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmux.http import Gateway, Limits
-from llmux.http.answer import AnswerReader
 from llmux.http.backend import Backend
 from llmux.http.front import Front
-from llmux.http.known import Memo, halves
+from llmux.http.known import halves
 from llmux.http.upstream import Upstream
 from tests.http.small_gate import Counter, SmallGate
 
@@ -235,39 +234,6 @@ async def test_a_length_in_another_spelling_is_judged_by_the_parser(odd: bytes) 
     for asked, answered in ((length, b"13"), (b"13", length)):
         short = told(House(forgets=False), asked, answered)
         assert short == told(House(forgets=True), asked, answered)
-
-
-CHUNKS = {
-    "chunks within a chunk": b"15\r\nhello\r\n5\r\nabcde\r\nzz\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-    "events": b"3\r\na\n\n\r\n4\r\nb\r\n\r\r\n3\r\na\n\n\r\n0\r\n\r\n",
-    "extensions": b"3;x=3\r\nabc\r\n3\r\nabc\r\n3;3\r\nabc\r\n0\r\n\r\n",
-    "a trailer": b"3\r\nabc\r\n0\r\nA: 3\r\nabc: d\r\n\r\n",
-    "sizes in every spelling": b"A\r\n0123456789\r\n0a\r\n0123456789\r\n00\r\n\r\n",
-    "no end of a chunk": b"3\r\nabc\r\n3\r\nabcXY3\r\nabc\r\n0\r\n\r\n",
-    "a sign": b"3\r\nabc\r\n+3\r\nabc\r\n0\r\n\r\n",
-    "too much": b"3\r\nabc\r\n0\r\n\r\n3\r\nabc\r\n",
-}
-
-
-@pytest.mark.parametrize("kind", CHUNKS)
-def test_whole_chunks_pass_unparsed_and_nothing_else_does(kind: str) -> None:
-    body = CHUNKS[kind]
-
-    def follow(cuts: tuple[int, ...], *, short: bool) -> list[object]:
-        answer = AnswerReader(None, Memo())
-        answer.read_head(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        watch = answer.watch if short else answer._follow
-        seen: list[object] = []
-        at = [0, *cuts, len(body)]
-        for begin, end in pairwise(at):
-            seen.append(watch(body[begin:end]))
-            if seen[-1] is None or answer.complete:
-                break
-            seen.append(answer.ends_in(b"\n\n", b"\r\n\r\n"))
-        return [*seen, answer.complete, answer.excess]
-
-    for cuts in combinations(range(1, len(body)), 2):
-        assert follow(cuts, short=True) == follow(cuts, short=False), cuts
 
 
 async def test_a_request_that_is_known_is_not_parsed_again() -> None:

@@ -613,9 +613,8 @@ MUTANTS = [
     Mutant(
         "an arrival at the awake model does not ask the policy again",
         DRIVER,
-        "        now = self._now()\n        if board.enter(ticket, now):\n"
-        "            if board.dirty:\n",
-        "        now = self._now()\n        if board.enter(ticket, now):\n            if False:\n",
+        "            self.tell(ev.Looked())\n            return True\n",
+        "            return True\n",
     ),
     Mutant(
         "an alarm that is set again rings twice",

@@ -124,9 +124,10 @@ class Desk:
         if stage == INSIDE:
             lane = ticket.lane
             del lane.inside[ticket]
-            self.services.log.append((lane, ticket.admitted, now))
+            log = self.services.log
+            log.append((lane, ticket.admitted, now))
             if self.plan is None and not self.waiting_total:
-                if len(self.services.log) >= ARRIVALS_KEPT:
+                if len(log) >= ARRIVALS_KEPT:
                     self.fold(now)
                 return False
             if lane.pace is not None:

@@ -6,7 +6,6 @@ again, but for its length, is not parsed again. This file refuses to know socket
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 import httptools
@@ -20,10 +19,6 @@ LENGTH: Final = 1
 CHUNKED: Final = 2
 UNTIL_CLOSE: Final = 3
 
-_SIZE: Final = re.compile(rb"0*[1-9A-Fa-f][0-9A-Fa-f]{0,6}")
-_MOST_SIZES: Final = 4096
-_sizes: dict[bytes, int] = {}
-"""Bytes of a whole chunk with its framing, by the text of its size; bounded."""
 _COMMON: Final = frozenset((b"keep-alive", b"close", b"upgrade"))
 _SPECIAL: Final = wire.HOP_BY_HOP | {b"content-length", b"content-type", b"date", b"x-request-id"}
 
@@ -50,7 +45,6 @@ class AnswerReader:
         "_bound",
         "_buffer",
         "_connection",
-        "_even",
         "_fields",
         "_head_done",
         "_known",
@@ -115,7 +109,6 @@ class AnswerReader:
         self.counting = False
         self._last = b""
         self.chunk_open = False
-        self._even = True
         self._left = 0
 
     # Heads.
@@ -201,21 +194,8 @@ class AnswerReader:
 
     # Bodies.
 
-    def watch(self, data: bytes) -> bytes | None:
-        """Follow the body and give what goes to the client; None if its framing is broken.
-
-        One whole chunk, between chunks, leaves llhttp where it is, so it is not asked.
-        """
-        if self._even and self.framing == CHUNKED:
-            line = data[: data.find(b"\r\n", 1, 10)]
-            if len(data) == _sizes.get(line) and data.endswith(b"\r\n"):
-                self._last = data[-6:]
-                return data
-            if len(_sizes) < _MOST_SIZES and _SIZE.fullmatch(line):
-                _sizes[line] = len(line) + int(line, 16) + 4
-        return self._follow(data)
-
-    def _follow(self, data: bytes) -> bytes | None:  # noqa: PLR0911  (three kinds of end)
+    def watch(self, data: bytes) -> bytes | None:  # noqa: PLR0911  (three kinds of end)
+        """Follow the body and give what goes to the client; None if its framing is broken."""
         framing = self.framing
         if framing == UNTIL_CLOSE:
             out = b"%x\r\n%b\r\n" % (len(data), data) if self.wrap else data
@@ -242,7 +222,6 @@ class AnswerReader:
                 return data[:left]
         elif not self.complete:
             self._last = data[-6:]
-            self._even = not self.chunk_open and data.endswith(b"\r\n")
         elif data.endswith(b"\r\n\r\n\r\n"):
             return None
         return data
@@ -322,7 +301,7 @@ class Unchunker(AnswerReader):
 
     def watch(self, data: bytes) -> bytes | None:
         """Give the body without its chunks."""
-        out = self._follow(data)
+        out = super().watch(data)
         if self.framing != CHUNKED or out is None:
             return out
         out = b"".join(self._pieces)

@@ -41,6 +41,8 @@ _RETRY_SECONDS: Final = 0.1
 class _NoMeter:
     """Counts nothing."""
 
+    at_once = 0
+
     def waited(self, seconds: float) -> None:
         """Ignore it."""
 

@@ -76,6 +76,9 @@ class Gate(Protocol):
 class Meter(Protocol):
     """Counts one model's requests in plain numbers, without a look-up a request."""
 
+    at_once: int
+    """Requests whose model was awake; the relay adds them up here, and calls no `waited`."""
+
     def waited(self, seconds: float) -> None:
         """Record the time from arrival to admission or refusal."""
         ...

@@ -137,7 +137,7 @@ class Exchange(Ticket):
             self._fail(error)
             return
         if admitted:
-            backend.meter.waited(0.0)
+            backend.meter.at_once += 1
             upstream = None if request.old else backend.take()
             if upstream is None:
                 self._connect()

@@ -109,11 +109,9 @@ class ModelSwitcher:
             lane = board.lane(model)
         ticket.begin(lane, now)
         ticket.size = size
-        if board.enter(ticket, now):
-            if board.dirty:
-                self.tell(ev.Looked())
+        if board.enter(ticket, now) and not board.dirty:
             return True
-        return self._wait(ticket, now)
+        return self._look(ticket, now)
 
     def enter(self, ticket: Ticket) -> bool:
         """Admit the ticket if its model is awake (True), else let it wait (False).
@@ -123,13 +121,15 @@ class ModelSwitcher:
         """
         board = self.board
         now = self._now()
-        if board.enter(ticket, now):
-            if board.dirty:
-                self.tell(ev.Looked())
+        if board.enter(ticket, now) and not board.dirty:
             return True
-        return self._wait(ticket, now)
+        return self._look(ticket, now)
 
-    def _wait(self, ticket: Ticket, now: float) -> bool:
+    def _look(self, ticket: Ticket, now: float) -> bool:
+        """Let the policy look again at an arrival beside others that wait, or let it wait."""
+        if ticket.stage == INSIDE:
+            self.tell(ev.Looked())
+            return True
         error = self.board.refusal(ticket.lane, now, ticket.size)
         if error is not None:
             raise error
