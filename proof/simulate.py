@@ -1,6 +1,6 @@
 """Tells story after story of the real board and the real driver, with faults drawn from seeds.
 
-    python -m proof.simulate SEEDS [--processes N] [--events N] [--log]
+    python -m proof.simulate SEEDS [--processes N] [--events N] [--stop] [--log]
 
 SEEDS is a number or a range with both ends (0-699). Prints the events, the faults by kind and
 phase, what does not hold, and a hash of everything that has happened: the same seeds, the same
@@ -127,6 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("seeds", metavar="SEEDS", help="as 7, or 0-699 with both ends")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--events", type=int, help="stop after the story that reaches so many")
+    parser.add_argument("--stop", action="store_true", help="stop at the first violation")
     parser.add_argument("--log", action="store_true", help="print the whole log of one seed")
     args = parser.parse_args(arguments)
     try:
@@ -153,7 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 flush=True,
             )
 
-    done = simulate(seeds, processes=args.processes, events=args.events, heard=heard)
+    done = simulate(
+        seeds, processes=args.processes, events=args.events, stop=args.stop, heard=heard
+    )
     seconds = time.monotonic() - began
     print("\n".join(table(done.struck)))
     print(

@@ -164,7 +164,11 @@ class _Story:
         one = self._chance.one
         stays = one([True, False])
         blind = stays and one([True, False, False])
-        return Engine(name, one([0.0, 1.0, 2.0]), one([0.0, 0.5, 1.0]), stays, blind)
+        found = one([Truth.DOWN] * 6 + [Truth.UP, Truth.UP, Truth.HUNG, Truth.HALF])
+        # Who woke it before the story, perhaps beside another, nobody knows.
+        excused = found is not Truth.DOWN
+        wake, sleep = one([0.0, 1.0, 2.0]), one([0.0, 0.5, 1.0])
+        return Engine(name, wake, sleep, stays, blind, found, excused)
 
     def _draw_policy(self) -> SwitchPolicy:
         one = self._chance.one
@@ -243,6 +247,8 @@ class _Story:
         def gone() -> None:
             self._visitors.pop(visitor, None)
             over()
+            if chance.faulty and chance.sometimes(0.1):  # who was told asks again at once
+                self._visit(model)
 
         visitor.then = gone
         visitor.come()

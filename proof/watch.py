@@ -333,6 +333,8 @@ class Watch:
         chance, board = self._chance, self._board
         chance.events += 1
         up = 0
+        if len(board.awake) > 1:
+            self._wrong("I1: several models serve")
         for name, lane in board.lanes.items():
             if len(lane.inside) != len(self.inside[name]):
                 self._wrong(f"I5: {len(self.inside[name])} inside {name}, not {len(lane.inside)}")
