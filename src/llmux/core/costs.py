@@ -51,6 +51,11 @@ class SwitchCostTracker:
         """Return the average duration of a hook, None if it never succeeded."""
         return self._hooks.get((model, hook))
 
+    def both_hooks(self, model: str) -> tuple[float | None, float | None]:
+        """Return the average durations of the sleep hook and of the wake hook."""
+        hooks = self._hooks
+        return hooks.get((model, "sleep")), hooks.get((model, "wake"))
+
     def known(self) -> tuple[dict[tuple[str | None, str], float], dict[tuple[str, str], float]]:
         """Return all that was learned: seconds per (from, to), and per (model, hook)."""
         return dict(self._pairs), dict(self._hooks)

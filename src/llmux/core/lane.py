@@ -260,9 +260,13 @@ class Lane:
         sums, log = self.arrival_sums, self.arrival_log
         if log and self.lulls.begun:
             self.lulls.read_arrivals(log)
+        ago = self.sums_at - now
         for index, tau in enumerate(self.rate_windows):
-            total = sums[index] * exp(-(now - self.sums_at) / tau) if sums[index] else 0.0
-            sums[index] = sum([weight * exp((when - now) / tau) for when, weight in log], total)
+            if sums[index]:
+                sums[index] *= exp(ago / tau)
+            if log:
+                arrivals = [weight * exp((when - now) / tau) for when, weight in log]
+                sums[index] = sum(arrivals, sums[index])
         log.clear()
         self.sums_at = now
 
