@@ -4,6 +4,8 @@
     python bench/scheduling.py --jitter 0.5       the same with hooks that vary
     python bench/scheduling.py --closed           people and agents who ask after the answer
     python bench/scheduling.py --trace FILE:5     a trace, each fifth request of it
+    python bench/scheduling.py --rivals           what others do beside it
+    python bench/scheduling.py --limits           clients say how long each answer may get
 
 Seeds are pooled: a ratio is that of the means over all requests of all seeds. The reference knows
 every arrival and length and has no jitter; it is exact for two models, and for more the best that
@@ -26,20 +28,24 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.clairvoyant import least_wait
-from llmux.policy import FifoPolicy
+from bench.rivals import Collation, Exhaustive, Quantum
+from llmux.policy import FifoPolicy, SwitchPolicy
 from llmux.policy.balance import BalancePolicy
 from llmux.simulate.engine import simulate
 from llmux.simulate.fifo24 import simulate_fifo24
 from llmux.simulate.hooks import HookTimes
 from llmux.simulate.outcome import Outcome, percentile
 from llmux.simulate.synthetic import CLOSED, YARDSTICK
-from llmux.simulate.traces import read_traces
+from llmux.simulate.traces import Rates, read_traces
 from llmux.simulate.workload import OpenLoop, Workload
 
 COSTS = ("2", "11", "30", "60", "asymmetrical")
 WAKES = (2, 9, 40, 15, 30, 5, 60, 11)
 SLEEPS = (1, 1, 5, 2, 2, 1, 3, 1)
-POLICIES = ("fifo-2.4", "oldest", "balance")
+POLICIES = ["fifo-2.4", "oldest", "balance"]
+"""The columns; `--rivals` adds theirs."""
+RIVALS = {"collation": Collation, "exhaustive": Exhaustive, "quantum": Quantum}
+MAKERS: dict[str, type[SwitchPolicy]] = {"oldest": FifoPolicy, "balance": BalancePolicy, **RIVALS}
 
 
 @dataclass
@@ -84,7 +90,7 @@ def serve(policy: str, workload: Workload, hooks: HookTimes) -> Outcome:
     hooks = replace(hooks, seed=hooks.seed * len(POLICIES) + POLICIES.index(policy))
     if policy == "fifo-2.4":
         return simulate_fifo24(workload, hooks)
-    return simulate(workload, FifoPolicy() if policy == "oldest" else BalancePolicy(), hooks)
+    return simulate(workload, MAKERS[policy](), hooks)
 
 
 def measure(
@@ -118,6 +124,16 @@ def synthetic(name: str, seed: int) -> OpenLoop:
     return YARDSTICK[name](seed)
 
 
+def limited(make: Callable[[int], OpenLoop], seed: int) -> OpenLoop:
+    """The same requests, whose clients allow just as many tokens as the answers will have."""
+    asked = make(seed)
+    decode = Rates().decode
+    return OpenLoop(
+        asked.name,
+        tuple(replace(job, max_tokens=max(1, round(job.service * decode))) for job in asked.jobs),
+    )
+
+
 def from_trace(spelled: str, seed: int) -> OpenLoop:
     del seed
     path, colon, every = spelled.rpartition(":")
@@ -134,6 +150,8 @@ def open_loops(args: argparse.Namespace) -> None:
         for one in args.trace:
             tries = seeds if args.jitter else seeds[:1]
             cases.append((Path(one).name, cost, tries, partial(from_trace, one)))
+    if args.limits:
+        cases = [(name, cost, tries, partial(limited, make)) for name, cost, tries, make in cases]
     columns: dict[str, list[float]] = {}
     rows: list[dict[str, Any]] = []
     with Pool(args.processes) as workers:
@@ -204,9 +222,13 @@ def main() -> None:
     parser.add_argument("--jitter", type=float, default=0.0, metavar="SIGMA")
     parser.add_argument("--beam", type=int, default=20, help="for more than two models [20]")
     parser.add_argument("--closed", action="store_true", help="the closed loops instead")
+    parser.add_argument("--rivals", action="store_true", help="what others do, too")
+    parser.add_argument("--limits", action="store_true", help="max_tokens are the true lengths")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
+    if args.rivals:
+        POLICIES.extend(RIVALS)
     (closed_loops if args.closed else open_loops)(args)
 
 
