@@ -31,7 +31,6 @@ _BY_PHASE = {
     "awake": [
         "leave does not count out who was inside",
         "max_in_flight lets one too many in",
-        "who comes overtakes those held back",
         "a rescued request goes to the end of its queue",
         "requests of a dead backend take places in its next life",
         "a lease cancelled in the queue is never given back",
@@ -57,7 +56,6 @@ _BY_PHASE = {
     "sleeping": [
         "nobody has to make room",
         "a sleep that failed counts as asleep",
-        "a stale hook's end is believed",
     ],
     "waking": [
         "a model is woken for nobody",
@@ -65,7 +63,6 @@ _BY_PHASE = {
         "an order is not settled by the activation",
     ],
     "cleaning": [
-        "a failed wake forgets its waiters",
         "a failed wake is not cleaned up",
         "a broken model does not rest",
         "the pause of a breaker never grows",
