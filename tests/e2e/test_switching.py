@@ -159,3 +159,32 @@ def test_a_policy_that_raises_is_told_and_read_as_fifo(build: Build) -> None:
     assert house.ask("a").who == "a"
     assert house.ask("b").who == "b"
     assert "oh" in str(house.logged("policy_fault")[0]["error"])
+
+
+def test_who_ends_before_the_drain_rides_free(house: House) -> None:
+    """What is known of lengths comes from `max_tokens`, also of an answer that has begun."""
+    house.folder.joinpath("rides.py").write_text(
+        "from llmux.policy import SwitchNow, SwitchPolicy\n\n\n"
+        "class Rides(SwitchPolicy):\n"
+        "    def on_pending_request(self, context):\n"
+        "        return SwitchNow(free_ride=True)\n"
+    )
+    house.policy["name"] = "./rides.py"
+    house.start()
+    first = house.open(
+        "a", tag="a1", stream=True, words=3, hold_rest="go on", max_completion_tokens=1000
+    )
+    first.read_until(b"a0 ")
+    house.queue("b", "b1")
+    house.release("go on")  # a pace is learned of an answer that was drained for
+    first.read_to_end()
+    house.logged("model_activated", model="b")
+    long = house.send("a", tag="a2", hold="a2", max_tokens=10_000_000)
+    house.wait_seen("a got a2")
+    waits = house.queue("b", "b2")
+    assert house.ask("a", tag="a3", max_tokens=1).who == "a"
+    assert not waits.done()
+    slow = house.queue("a", "a4", max_tokens=1_000_000_000)
+    house.release("a2")
+    assert [one.result(20).who for one in (long, waits, slow)] == ["a", "b", "a"]
+    assert house.seen().index("b done b2") < house.seen().index("a got a4")
