@@ -16,11 +16,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import uvloop
 
@@ -61,7 +61,7 @@ class Row:
         return self.measured <= self.bound
 
 
-Case = Callable[[Contender, Sizes], Awaitable[list[Row]]]
+Case = Callable[[Contender, Sizes], Coroutine[None, None, list[Row]]]
 
 
 def post(content: bytes) -> bytes:
@@ -118,7 +118,7 @@ async def stalled_reader(gateway: Contender, sizes: Sizes) -> list[Row]:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(post(b'{"model": "m0", "bench": "flood"}'))
         await reader.readexactly(1000)
-        writer.transport.pause_reading()
+        cast("asyncio.Transport", writer.transport).pause_reading()
         await asyncio.sleep(sizes.stall_seconds)
         await ask(gateway, post(b'{"model": "m0"}'))
         grew = grown()
@@ -253,7 +253,7 @@ def gateway_for(folder: Path, port: int, sizes: Sizes) -> Iterator[Contender]:
     config = folder / "memory.yaml"
     up = config.with_suffix(".loud.up")
     shout = f"head -c {sizes.hook_output} /dev/zero | tr '\\0' x; : >{up}"
-    models = {
+    models: dict[str, dict[str, object]] = {
         "m0": {"port": port},
         "loud": {"port": port, "wake": shout},
         "slow": {"port": port, "wake": "sleep 1000"},
@@ -272,7 +272,7 @@ def measure(folder: Path, sizes: Sizes, say: Callable[[str], None]) -> list[Row]
             home = folder / str(number)
             home.mkdir()
             with gateway_for(home, port, sizes) as gateway:
-                found = uvloop.run(case(gateway, sizes))  # type: ignore[arg-type]
+                found = uvloop.run(case(gateway, sizes))
             for row in found:
                 say(f"{row.case}: {row.measured:.2f} {row.unit}, bound {row.bound:g}")
             rows += found
