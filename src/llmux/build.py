@@ -99,6 +99,11 @@ def build(config: Config) -> Parts:
         in_flight=lambda: {name: switcher.in_flight_count(name) for name in switcher.board.lanes},
         spent=switcher.spent,
     )
+
+    def found(finding: News) -> None:
+        metrics(finding)
+        logs(finding)
+
     readiness = Readiness(switcher, hook_bounds(config))
     gateway = Gateway(
         switcher,
@@ -111,6 +116,7 @@ def build(config: Config) -> Parts:
         keyring=make_keyring(config.auth, config.base),
         browser=BrowserGate(config.host, config.auth.allowed_origins),
         decisions=lambda model, limit: _decisions(switcher, model, limit),
+        tell=found,
     )
 
     def flush(news: News) -> None:
@@ -120,10 +126,6 @@ def build(config: Config) -> Parts:
             gateway.follow(ports(switcher), gateway.limits)
         elif isinstance(news, ModelRemoved):
             metrics.follow(switcher.board.lanes)
-
-    def found(finding: News) -> None:
-        metrics(finding)
-        logs(finding)
 
     keeper.listen(found)
     switcher.listeners += [flush, metrics, logs]
@@ -319,6 +321,7 @@ def build_app(config: Config) -> tuple[App, ModelSwitcher]:
         limits=limits(config),
         meter_for=parts.metrics.meter_for,
         limits_for=lambda name: limits_for(config, name),
+        tell=parts.tell,
     )
 
     def flush(news: News) -> None:

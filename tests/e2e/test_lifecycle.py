@@ -60,13 +60,19 @@ def test_a_backend_killed_while_idle_is_woken_for_the_next_request(
 
 
 def test_a_backend_killed_in_the_middle_of_a_stream_is_woken_again(build: Build) -> None:
-    """Its stream ends broken, never as if it were whole; the next request is served."""
+    """Its stream says so and ends broken, never as if it were whole; the next one is served."""
     house = build("a", "b").start()
     stream = house.open("a", stream=True, words=2, hold_rest="never")
     stream.read_until(b"a0 ")
     kill_9(house, "a")
     assert b"data: [DONE]" not in stream.read_to_end()
     assert not stream.taken.endswith(b"0\r\n\r\n")
+    assert b'"code":"backend_unreachable"' in stream.taken
+    [cut] = house.logged("answer_cut")
+    assert (cut["model"], cut["reason"]) == ("a", "backend_unreachable")
+    assert cut["request_id"].encode() in stream.taken
+    reason = {"model": "a", "reason": "backend_unreachable"}
+    assert house.metric("llmux_answers_cut_total", **reason) == 1
     assert house.ask("a").who == "a"
     assert house.wakes() == ["a", "a"]
 

@@ -153,18 +153,26 @@ async def test_a_client_that_leaves_gives_its_place_back(tmp_path: Path) -> None
     await switcher.stop()
 
 
-async def asked_through_the_layer(said: bytes, limits: Limits) -> list[dict[str, Any]]:
-    """Ask a backend that says so much and no more, and give what the server got to send."""
+async def asked_through_the_layer(
+    said: bytes, limits: Limits, *, dies: bool = False, cuts: list[str] | None = None
+) -> list[dict[str, Any]]:
+    """Ask a backend that says so much and no more, and give what the server got to send.
+
+    One that `dies` closes at once, and the visible break is left out. `cuts` gets the reasons of
+    answers that were cut.
+    """
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(body)
         writer.write(said)
-        await reader.read(-1)
+        if not dies:
+            await reader.read(-1)
         writer.close()
 
     backend = await asyncio.start_server(talk, "127.0.0.1", 0)
     port = backend.sockets[0].getsockname()[1]
     switcher = ModelSwitcher(HookRunner([HookSpec("a", port, "true", "true")]), FifoPolicy())
+    reasons = [] if cuts is None else cuts
     body = b'{"model": "a"}'
     messages = iter([{"type": "http.request", "body": body, "more_body": False}])
     sent: list[dict[str, Any]] = []
@@ -181,12 +189,18 @@ async def asked_through_the_layer(said: bytes, limits: Limits) -> list[dict[str,
     async def other(scope: Scope, receive: Receive, send: Send) -> None:
         raise AssertionError("the request names a model")
 
-    layer = SwitchLayer(other, switcher, limits_for=lambda _: limits)
+    layer = SwitchLayer(
+        other,
+        switcher,
+        limits_for=lambda _: limits,
+        tell=lambda news: reasons.append(news.reason),
+    )
     fields = [(b"content-length", b"%d" % len(body))]
     path = "/v1/chat/completions"
     scope: Scope = {"type": "http", "method": "POST", "path": path, "headers": fields}
     try:
-        await layer(scope, receive, send)
+        with pytest.raises(BrokenAnswerError) if dies else contextlib.nullcontext():
+            await layer(scope, receive, send)
     finally:
         assert switcher.in_flight_count("a") == 0
         await layer.close()
@@ -210,6 +224,22 @@ async def test_the_layer_bounds_a_silent_backend() -> None:
 
     with pytest.raises(BrokenAnswerError, match="fell silent"):
         await asked_through_the_layer(head + b"text/plain\r\n\r\n1\r\nx\r\n", limits)
+
+
+async def test_the_layer_tells_a_stream_whose_backend_died() -> None:
+    """The frame leaves the body open, so that the exception makes the server break it."""
+    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/event-stream\r\n"
+    chunked = head + b"Transfer-Encoding: chunked\r\n\r\n"
+    cuts: list[str] = []
+    for said, told in (
+        (chunked + b"a\r\ndata: {}\n\n\r\n", True),
+        (chunked + b"8\r\ndata: {}\r\n", False),
+        (head + b"Content-Length: 99\r\n\r\ndata: {}\n\n", False),
+    ):
+        sent = await asked_through_the_layer(said, Limits(), dies=True, cuts=cuts)
+        assert all(one.get("more_body", True) for one in sent)
+        assert (b"backend_unreachable" in sent[-1]["body"]) is told
+    assert cuts == ["backend_unreachable"] * 3
 
 
 async def test_the_layer_tells_a_request_that_outlasts_a_drain_before_its_first_byte() -> None:

@@ -74,6 +74,11 @@ EVENTS: list[tuple[told.News, str, dict[str, object]]] = [
         {"model": "qwen", "timeout_secs": 30.0},
     ),
     (
+        told.AnswerCut("qwen", "draining", "id-1"),
+        "answer_cut",
+        {"model": "qwen", "reason": "draining", "request_id": "id-1"},
+    ),
+    (
         told.HookEnded("qwen", "wake", True, 0, 1.25, "hello", ""),
         "hook_completed",
         {"model": "qwen", "hook": "wake", "duration_secs": 1.25},

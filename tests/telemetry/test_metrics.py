@@ -54,6 +54,8 @@ def lived() -> Metrics:
         told.DrainCut("llama", 2),
         told.SleepHookFailed("llama", "org/qwen", "exit code 1"),
         told.RequestTimedOut("llama", 30.0),
+        told.AnswerCut("llama", "drain_timeout", "id-1"),
+        told.AnswerCut("llama", "drain_timeout", "id-2"),
         told.PolicyFault("fifo", "raised"),
     ):
         metrics(news)
@@ -73,6 +75,9 @@ def test_everything_that_happened_is_on_the_page_under_its_fixed_name() -> None:
     assert value(metrics, "llmux_switch_duration_seconds_sum", **cold) == 3.0
     assert value(metrics, "llmux_switch_duration_seconds_count", **pair) is None
     assert value(metrics, "llmux_switch_drain_duration_seconds_sum", **pair) == 0.2
+    cuts = "llmux_answers_cut_total"
+    assert value(metrics, cuts, model="llama", reason="drain_timeout") == 2
+    assert value(metrics, cuts, model="org/qwen", reason="client_stall") == 0
     assert value(metrics, "llmux_model_active_duration_seconds_sum", model="llama") == 60.0
     assert value(metrics, "llmux_switch_cost_ema_seconds", **pair) == 4.5
     assert value(metrics, "llmux_request_queue_depth", model="llama") == 4

@@ -6,6 +6,18 @@ Durations are seconds. `source` is `idle` at a cold start, as labels and events 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+CLIENT_STALL: Final = "client_stall"
+"""An answer was cut because its client took nothing of it."""
+CUT_REASONS: Final = (
+    "backend_unreachable",
+    "backend_timeout",
+    "drain_timeout",
+    "draining",
+    CLIENT_STALL,
+)
+"""Why answers are cut: the codes of errors, as streams carry them, and one of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +110,15 @@ class RequestTimedOut:
 
     model: str
     timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerCut:
+    """An answer that had begun was ended before its end; `reason` is one of `CUT_REASONS`."""
+
+    model: str
+    reason: str
+    request_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +260,7 @@ News = (
     | SleepHookFailed
     | CostLearned
     | RequestTimedOut
+    | AnswerCut
     | HookEnded
     | Adopted
     | BackendDied

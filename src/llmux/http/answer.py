@@ -227,10 +227,16 @@ class AnswerReader:
         return data
 
     def ends_in(self, *ends: bytes) -> bool:
-        """Whether one more chunk may follow what was relayed, which ends in one of these."""
+        """Whether one more piece may follow what was relayed, which ends in one of these.
+
+        Never in a compressed body, and never where bytes have come that were not relayed.
+        """
         if self.framing not in (CHUNKED, UNTIL_CLOSE) or self.chunk_open:
             return False
-        return not self._last or self._last.endswith(tuple(end + wire.CRLF for end in ends))
+        if self.complete or self.excess or b"\r\ncontent-encoding:" in self.lines.lower():
+            return False
+        close = wire.CRLF if self.wrap or self.framing == CHUNKED else b""
+        return not self._last or self._last.endswith(tuple(end + close for end in ends))
 
     # What llhttp calls.
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 
+from llmux.core.news import CLIENT_STALL, AnswerCut
 from llmux.core.priority import weight
 from llmux.core.ticket import GONE, Ticket
 from llmux.errors import BackendUnreachableError, BodyTooLargeError, LlmuxError
@@ -55,7 +56,7 @@ class SwitchLayer:
 
     `limits` bounds the body that is looked into (a longer one that names a model is refused with
     413) and the waits for the backend, `limits_for` those of one model. `meter_for` counts requests
-    per model.
+    per model, `tell` hears of each answer that ends before its end.
     """
 
     def __init__(
@@ -66,11 +67,13 @@ class SwitchLayer:
         limits: Limits | None = None,
         meter_for: Callable[[str], Meter] = lambda _: _NoMeter(),
         limits_for: Callable[[str], Limits] | None = None,
+        tell: Callable[[AnswerCut], None] = lambda news: None,
     ) -> None:
         self.app = app
         self.switcher = switcher
         self.limits = limits or Limits()
         self._meter_for = meter_for
+        self._tell = tell
         self._limits_for = limits_for or (lambda _: self.limits)
         self._backends: dict[str, Backend] = {}
 
@@ -161,19 +164,29 @@ class SwitchLayer:
             started = True
             await self._relay(send, answer, self._backend(model).limits)
         except LlmuxError as error:
-            if started:
-                await _end_stream(send, path, answer, error)
+            if answer is not None and started:
+                self._tell_cut(model, error.code, answer)
+                if not await _last_word(send, path, answer, error, more=False):
+                    raise BrokenAnswerError(error.message) from error
                 return
             meter.answered(error.status, loop.time() - ticket.arrived)
             await send_error(send, path, cut[0] if cut else error)
-        except BrokenAnswerError:
-            if not cut:
+        except BrokenAnswerError as broken:
+            if answer is None or answer.broken is None:
+                self._tell_cut(model, CLIENT_STALL, answer)
                 raise
-            await _end_stream(send, path, answer, cut[0])
+            why = cut[0] if cut else BackendUnreachableError(str(broken))
+            self._tell_cut(model, why.code, answer)
+            if not await _last_word(send, path, answer, why, more=not cut) or not cut:
+                raise
         finally:
             if answer is not None:
                 answer.close()
             switcher.leave(ticket)
+
+    def _tell_cut(self, model: str, reason: str, answer: HeldAnswer | None) -> None:
+        shown = b"" if answer is None else answer.request_id
+        self._tell(AnswerCut(model, reason, shown.decode("latin-1")))
 
     async def _relay(self, send: Send, answer: HeldAnswer, limits: Limits) -> None:
         """Hand the answer on, within the bounds for a silent backend and a client that stalls."""
@@ -294,15 +307,20 @@ def _is_json(fields: Iterable[tuple[bytes, bytes]]) -> bool:
     )
 
 
-async def _end_stream(
-    send: Send, path: bytes, answer: HeldAnswer | None, error: LlmuxError
-) -> None:
-    """Say in a stream why it ends here; an answer of another kind has to break visibly."""
-    kind = b"" if answer is None else answer.content_type
-    if not dialects.ends_of_pieces(kind):
-        raise BrokenAnswerError(error.message)
-    frame = dialects.error_frame(path, kind, error)
-    await send({"type": "http.response.body", "body": frame})
+async def _last_word(
+    send: Send, path: bytes, answer: HeldAnswer, error: LlmuxError, *, more: bool
+) -> bool:
+    """Say in a stream why it ends here; False where one more piece would not be read as one.
+
+    With `more` the body is left open, so that the server has to break it.
+    """
+    reader = answer.reader
+    ends = () if reader is None else dialects.ends_of_pieces(reader.content_type)
+    if reader is None or not ends or not reader.ends_in(*ends):
+        return False
+    frame = dialects.error_frame(path, reader.content_type, error, answer.request_id)
+    await send({"type": "http.response.body", "body": frame, "more_body": more})
+    return True
 
 
 async def _read(receive: Receive, most: int | None) -> tuple[bytes, bool, list[Message]]:

@@ -30,6 +30,8 @@ class HeldAnswer:
     def __init__(self, head_only: bool) -> None:
         self.head_only = head_only
         self.upstream: Upstream | None = None
+        self.reader: AnswerReader | None = None
+        """What has read the answer, from its head on."""
         self.broken: str | None = None
         self.ended = False
         self.status = 0
@@ -43,7 +45,7 @@ class HeldAnswer:
 
     def on_head(self, upstream: Upstream) -> bytes | None:
         """Keep status and fields; the body follows bare."""
-        answer = upstream.answer
+        answer = self.reader = upstream.answer
         self.status = answer.status
         lines = answer.lines.split(b"\r\n")[1:]
         self.fields = [
@@ -137,9 +139,9 @@ class HeldAnswer:
             self._news.set()
 
     @property
-    def content_type(self) -> bytes:
-        """The backend's content type, empty where it named none."""
-        return next((value for name, value in self.fields if name == b"content-type"), b"")
+    def request_id(self) -> bytes:
+        """The id that the backend gave back, empty where it gave none."""
+        return next((value for name, value in self.fields if name == b"x-request-id"), b"")
 
     def close(self) -> None:
         """Cut the connection if the answer is not complete; harmless twice."""

@@ -45,31 +45,23 @@ def _is_anthropic(path: bytes) -> bool:
     return path == MESSAGES or path.startswith(b"/v1/messages/")
 
 
-def _anthropic(error: LlmuxError) -> bytes:
-    kind = _ANTHROPIC_TYPES.get(error.status, "api_error")
-    return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": error.message}})
+def error_body(path: bytes, error: LlmuxError, request_id: bytes = b"") -> bytes:
+    """Write the error as the clients of this path (without query) read it, as JSON.
 
-
-def _openai(error: LlmuxError) -> bytes:
-    return msgspec.json.encode(
-        {
-            "error": {
-                "message": error.message,
-                "type": "llmux_error",
-                "param": None,
-                "code": error.code,
-            }
-        }
-    )
-
-
-def error_body(path: bytes, error: LlmuxError) -> bytes:
-    """Write the error as the clients of this path (without query) read it, as JSON."""
+    A `request_id` is added where each kind of client keeps it: for errors behind a head that is
+    gone already.
+    """
+    known = {"request_id": request_id.decode("latin-1")} if request_id else {}
+    value: dict[str, object]
     if _is_anthropic(path):
-        return _anthropic(error)
-    if path.startswith(b"/api/"):
-        return msgspec.json.encode({"error": error.message})
-    return _openai(error)
+        kind = _ANTHROPIC_TYPES.get(error.status, "api_error")
+        value = {"type": "error", "error": {"type": kind, "message": error.message}, **known}
+    elif path.startswith(b"/api/"):
+        value = {"error": error.message, **known}
+    else:
+        told = {"message": error.message, "type": "llmux_error", "param": None, "code": error.code}
+        value = {"error": {**told, **known}}
+    return msgspec.json.encode(value)
 
 
 def ends_of_pieces(content_type: bytes) -> tuple[bytes, ...]:
@@ -77,13 +69,20 @@ def ends_of_pieces(content_type: bytes) -> tuple[bytes, ...]:
     return _PIECES.get(content_type.partition(b";")[0].strip().lower(), ())
 
 
-def error_frame(path: bytes, content_type: bytes, error: LlmuxError) -> bytes:
+def error_frame(
+    path: bytes, content_type: bytes, error: LlmuxError, request_id: bytes = b""
+) -> bytes:
     """Write the error as the last piece of a stream: a server-sent event, or a line of JSON."""
     if ends_of_pieces(content_type) == (b"\n",):
-        return error_body(path, error) + b"\n"
-    if _is_anthropic(path):
-        return b"event: error\ndata: " + _anthropic(error) + b"\n\n"
-    return b"data: " + _openai(error) + b"\n\n"
+        return error_body(path, error, request_id) + b"\n"
+    event = b"event: error\n" if _is_anthropic(path) else b""
+    return b"%bdata: %b\n\n" % (event, error_body(path, error, request_id))
+
+
+def shown_id(lines: bytes, ours: bytes) -> bytes:
+    """Return the request id that a client saw above an answer with these fields."""
+    found: dict[bytes, bytes] = {name.lower(): id_ for name, id_ in _ANY_ID.findall(lines)}
+    return found.get(b"x-", ours)
 
 
 def request_id_line(lines: bytes, ours: bytes) -> bytes:

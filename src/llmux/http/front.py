@@ -369,7 +369,7 @@ class Front(asyncio.Protocol):
         """Cut a client that takes nothing, and its backend, so that nobody waits for them."""
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
-            exchange.abandon()
+            exchange.give_up()
         self._transport.abort()
 
     def _overdue(self, now: float, bound: float | None, what: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from llmux.core.news import CLIENT_STALL, AnswerCut
 from llmux.core.priority import weight
 from llmux.core.ticket import NEW, Ticket
 from llmux.errors import BackendUnreachableError, BadRequestError, LlmuxError, NotRegisteredError
@@ -374,7 +375,10 @@ class Exchange(Ticket):
         if self._over:
             return
         if self._started:
-            self._break_off()
+            error = BackendUnreachableError(f"The model's backend failed in its answer: {reason}.")
+            self._tell_cut(error.code, upstream)
+            self._last_word(upstream, error)
+            self._break_off(upstream)
         elif upstream.reused and upstream.silent and not self._retried:
             self._retried = True
             self._connect()
@@ -435,21 +439,44 @@ class Exchange(Ticket):
         """End the answer now: with an error, an error event, or a broken connection."""
         if self._over:
             return
-        upstream = self._upstream
         if not self._started:
             self._fail(error)
             return
-        kind = b"" if upstream is None or self._request.old else upstream.answer.content_type
-        ends = dialects.ends_of_pieces(kind)
-        if ends and upstream is not None and upstream.answer.ends_in(*ends):
-            frame = dialects.error_frame(self._request.path, kind, error)
-            self.on_data(b"%x\r\n%b\r\n%b" % (len(frame), frame, wire.LAST_CHUNK))
+        upstream = self._upstream
+        self._tell_cut(error.code, upstream)
+        if upstream is not None and self._last_word(upstream, error):
+            self.on_data(wire.LAST_CHUNK)
             self.keep_alive = False
             self._finish()
         else:
-            self._break_off()
+            self._break_off(upstream)
 
     on_cut = cut
+
+    def give_up(self) -> None:
+        """Hear that the client takes nothing: leave, and tell if that cuts an answer."""
+        if self._started and not self._over:
+            self._tell_cut(CLIENT_STALL, self._upstream)
+        self.abandon()
+
+    def _last_word(self, upstream: Upstream, error: LlmuxError) -> bool:
+        """Say in a stream why it ends here; False where one more piece would not be read as one."""
+        request = self._request
+        answer = upstream.answer
+        ends = () if request.old else dialects.ends_of_pieces(answer.content_type)
+        if not ends or not answer.ends_in(*ends):
+            return False
+        shown = dialects.shown_id(answer.lines, request.request_id)
+        frame = dialects.error_frame(request.path, answer.content_type, error, shown)
+        self.on_data(b"%x\r\n%b\r\n" % (len(frame), frame))
+        return True
+
+    def _tell_cut(self, reason: str, upstream: Upstream | None) -> None:
+        """Make it known that an answer ends before its end, under the id that its client has."""
+        shown = self._request.request_id
+        if upstream is not None:
+            shown = dialects.shown_id(upstream.answer.lines, shown)
+        self._front.gateway.tell(AnswerCut(self.model, reason, shown.decode("latin-1")))
 
     def _fail(self, error: LlmuxError) -> None:
         gateway = self._front.gateway
@@ -460,9 +487,8 @@ class Exchange(Ticket):
         self._front.write_error(self._request, error, self.keep_alive)
         self._finish()
 
-    def _break_off(self) -> None:
+    def _break_off(self, upstream: Upstream | None) -> None:
         """Show the client that its answer is not complete."""
-        upstream = self._upstream
         unframed = self._request.old and (upstream is None or upstream.answer.framing != LENGTH)
         self._over = True
         self._leave()

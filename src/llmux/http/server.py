@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from llmux.core.news import AnswerCut
 from llmux.errors import DrainingError
 from llmux.http import wire
 from llmux.http.backend import Backend
@@ -56,8 +57,11 @@ class Gateway:
         keyring: Keyring | None = None,
         browser: BrowserGate | None = None,
         decisions: Callable[[str | None, int], dict[str, object]] = no_decisions,
+        tell: Callable[[AnswerCut], None] = lambda news: None,
     ) -> None:
         self.gate = gate
+        self.tell = tell
+        """Hears of each answer that ends before its end."""
         self.limits = limits
         self.limits_for = limits_for or (lambda _: limits)
         self.exchange: type[Exchange] = Exchange

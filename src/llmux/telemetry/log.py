@@ -106,6 +106,10 @@ def _line(news: told.News) -> Line:
             fields = {"model": model, "requests": requests}
             text = f"the drain of {model} took too long: {requests} answers were cut"
             line = logging.WARNING, "drain_cut", text, fields
+        case told.AnswerCut(model, reason, request_id):
+            fields = {"model": model, "reason": reason, "request_id": request_id}
+            text = f"an answer of {model} was cut: {reason}"
+            line = logging.WARNING, "answer_cut", text, fields
         case told.PolicyFault(policy, error):
             fields = {"policy": policy, "error": error}
             text = f"the policy {policy} failed, first come first served decides: {error}"

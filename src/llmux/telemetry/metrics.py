@@ -162,6 +162,7 @@ class Metrics(Collector):
         self._hook_failures: dict[tuple[str, str], int] = {}
         self._deaths: dict[tuple[str, str], int] = {}
         self._breakers: dict[str, int] = {}
+        self._cuts: dict[tuple[str, str], int] = {}
         self._quarantined: set[str] = set()
         self._reloads = {"success": 0, "failure": 0}
         self._loaded_at = time.time()
@@ -185,6 +186,8 @@ class Metrics(Collector):
                 self._hook_failures.setdefault((model, hook), 0)
             for kind in ("dead", "hung"):
                 self._deaths.setdefault((model, kind), 0)
+            for reason in told.CUT_REASONS:
+                self._cuts.setdefault((model, reason), 0)
 
     def meter_for(self, model: str) -> Meter:
         """Return the meter of a model; all unknown models share the one of `model=""`."""
@@ -221,6 +224,8 @@ class Metrics(Collector):
         match news:
             case told.BackendDied(model, hung) if model in self._breakers:
                 self._deaths[model, "hung" if hung else "dead"] += 1
+            case told.AnswerCut(model, reason) if model in self._breakers:
+                self._cuts[model, reason] = self._cuts.get((model, reason), 0) + 1
             case told.BreakerOpened(model) if model in self._breakers:
                 self._breakers[model] += 1
             case told.Quarantined(model):
@@ -321,6 +326,14 @@ class Metrics(Collector):
             ("model", "status"),
             answers,
         )
+        cuts = CounterMetricFamily(
+            "llmux_answers_cut",
+            "Answers that were ended before their end",
+            labels=["model", "reason"],
+        )
+        for (model, reason), count in self._cuts.items():
+            cuts.add_metric([_text(model), reason], count)
+        yield cuts
 
     def _about_hooks(self) -> Iterator[Metric]:
         yield _histogram(
