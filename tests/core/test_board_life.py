@@ -729,6 +729,26 @@ def test_requests_that_a_sleep_does_not_wait_for_are_lost_with_it() -> None:
     assert not world.board.lanes["a"].lost
 
 
+def test_requests_of_a_backend_that_hangs_may_come_back_and_those_of_a_sleep_may_not() -> None:
+    """Nobody had ordered the end of the one; the other was put to sleep with them on purpose."""
+    world = awake("a", "a")
+    early, late = world.arrive("a"), world.arrive("a")
+    assert not world.board.bereft(early)
+    world.dies("a", hung=True)
+    assert world.board.bereft(early), "its sleep hook may end it at any moment"
+    world.returns(early)
+    world.hook_ends()
+    assert world.board.bereft(late)
+    assert early in world.waiting
+    world = awake("a", "a", "b", drain_before_switch=False)
+    old = world.arrive("a")
+    world.arrive("b")
+    world.fifo()
+    assert not world.board.bereft(old)
+    world.hook_ends()
+    assert not world.board.bereft(old)
+
+
 # ---- the end -----------------------------------------------------------------------------------
 
 

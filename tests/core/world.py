@@ -15,7 +15,7 @@ from llmux.core import news as n
 from llmux.core.board import Switchboard
 from llmux.core.lane import Lane, LaneSettings, Phase, Wish, ranked
 from llmux.core.plan import Stage
-from llmux.core.ticket import GONE, INSIDE, LOST, WAITING, Ticket
+from llmux.core.ticket import BEREFT, GONE, INSIDE, LOST, WAITING, Ticket
 from llmux.errors import LlmuxError
 from llmux.policy.base import Decision, SwitchNow
 
@@ -419,7 +419,7 @@ class World:
             assert lane.inside.keys() | lane.lost == inside, f"I5: the count of {name} is wrong"
             assert list(lane.waiting) == waiting, f"the queue of {name} is wrong"
             assert all(ticket.stage == INSIDE for ticket in lane.inside)
-            assert all(ticket.stage == LOST for ticket in lane.lost)
+            assert all(ticket.stage in {LOST, BEREFT} for ticket in lane.lost)
             assert all(ticket.stage == WAITING for ticket in waiting)
             assert abs(lane.waiting_sum - sum(one.arrived for one in waiting)) < 1e-6
             assert abs(lane.weight_sum - sum(one.weight for one in waiting)) < 1e-6

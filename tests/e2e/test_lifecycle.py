@@ -153,6 +153,26 @@ def test_a_backend_that_hangs_is_ended_and_woken_again(build: Build) -> None:
     assert house.wakes() == ["a", "a"]
 
 
+def test_a_request_survives_a_backend_that_hangs(build: Build) -> None:
+    """No byte of an answer had come when its backend was ended, so it is sent once more."""
+    house = build("a", "b")
+    house.models["a"] |= {
+        "alive": {"http": "/health"},
+        "alive_timeout_secs": 0.5,
+        "sleep_timeout_secs": 0.5,
+        "kill": killer(house, "a"),
+    }
+    house.extra["health"] = {"interval_secs": 0.2, "failures": 2}
+    house.start()
+    house.ask("a")
+    held = house.hold("a", "a1")
+    os.kill(pid_of(house, "a"), SIGSTOP)
+    until(lambda: house.seen().count("a got a1") == 2, "it is asked again")
+    house.release("a1")
+    assert held.result(30).who == "a"
+    assert house.wakes() == ["a", "a"]
+
+
 # ---- the ladder of a sleep that fails --------------------------------------------------------
 
 

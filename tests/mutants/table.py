@@ -576,13 +576,13 @@ MUTANTS = [
     Mutant(
         "requests of a dead backend take places in its next life",
         LIFE,
-        "            lane.end_life()\n",
+        "            lane.end_life(died=True)\n",
         "",
     ),
     Mutant(
         "a lost request is remembered for ever",
         DESK,
-        "        if stage == LOST:\n            ticket.lane.lost.discard(ticket)\n",
+        "        if stage in {LOST, BEREFT}:\n            ticket.lane.lost.discard(ticket)\n",
         "",
     ),
     # ---- the driver ----------------------------------------------------------------------------

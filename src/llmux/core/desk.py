@@ -17,7 +17,7 @@ from llmux.core.observations import Services
 from llmux.core.places import EXCLUSIVE, Needs
 from llmux.core.plan import Plan
 from llmux.core.rulings import Ruling, Rulings, waiters
-from llmux.core.ticket import GONE, INSIDE, LOST, NEW, WAITING, Ticket
+from llmux.core.ticket import BEREFT, GONE, INSIDE, LOST, NEW, WAITING, Ticket
 from llmux.core.times import Times
 from llmux.errors import (
     DrainingError,
@@ -138,7 +138,7 @@ class Desk:
             self._unqueue(ticket)
             self.dirty = True
             return True
-        if stage == LOST:
+        if stage in {LOST, BEREFT}:
             ticket.lane.lost.discard(ticket)
         return False
 
@@ -292,7 +292,7 @@ class Desk:
         lane = ticket.lane
         if ticket.stage == INSIDE:
             del lane.inside[ticket]
-        elif ticket.stage == LOST:
+        elif ticket.stage in {LOST, BEREFT}:
             lane.lost.discard(ticket)
         else:
             return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from llmux.core.lulls import Lulls
 from llmux.core.ride import Pace
-from llmux.core.ticket import INSIDE, LOST
+from llmux.core.ticket import BEREFT, INSIDE, LOST
 
 if TYPE_CHECKING:
     from llmux.core.ticket import Ticket
@@ -248,10 +248,13 @@ class Lane:
         ticket.admitted = now
         self.inside[ticket] = None
 
-    def end_life(self) -> None:
-        """Count those inside no more: their backend is gone, and only their leaving is awaited."""
+    def end_life(self, *, died: bool = False) -> None:
+        """Count those inside no more: their backend is gone, and only their leaving is awaited.
+
+        Of a backend that `died` (or hung) nobody had an order: they may come back.
+        """
         for ticket in self.inside:
-            ticket.stage = LOST
+            ticket.stage = BEREFT if died else LOST
             self.lost.add(ticket)
         self.inside.clear()
 

@@ -9,6 +9,7 @@ from llmux.core.lane import Change, Lane, Phase
 from llmux.core.places import victims
 from llmux.core.plan import Plan, Stage
 from llmux.core.switching import Switching
+from llmux.core.ticket import BEREFT, INSIDE, Ticket
 
 
 class Life(Switching):
@@ -87,7 +88,7 @@ class Life(Switching):
         lane.proven = False
         if not event.hung:
             lane.phase = Phase.ASLEEP
-            lane.end_life()
+            lane.end_life(died=True)
             self.news.append(n.ModelAsleep(lane.name))
         elif self.plan is None and not self.closed:
             self._recover([lane], now)
@@ -95,6 +96,13 @@ class Life(Switching):
             self._quarantine(lane, event.error)
         if lane.resting:
             self._reject_waiting(lane, self.refusal(lane, now))
+
+    def bereft(self, ticket: Ticket) -> bool:
+        """Whether its backend died or hung while it was inside: it may be sent again."""
+        plan = self.plan
+        if ticket.stage == INSIDE and plan is not None and ticket.lane in plan.leaving:
+            return plan.recovering and not plan.renewal
+        return ticket.stage == BEREFT
 
     def _recovered(self, lane: Lane, now: float) -> None:
         """Let a quarantined model that was seen alive serve again."""

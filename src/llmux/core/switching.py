@@ -327,7 +327,7 @@ class Switching(Holding):
             self._note("released", lane)
         self._come_loose(lane)
         lane.phase = Phase.ASLEEP
-        lane.end_life()
+        lane.end_life(died=plan.recovering and not plan.renewal)
         self.news.append(n.ModelAsleep(lane.name))
         self._sleep_or_wake(plan, now)
 

@@ -19,6 +19,8 @@ INSIDE: Final = 2
 GONE: Final = 3
 LOST: Final = 4
 """Inside a life of its backend that is over: not counted for the next one, and not left yet."""
+BEREFT: Final = 5
+"""Lost because its backend was found dead or hung: it may be sent again, in the next life."""
 
 
 def _ignore() -> None:

@@ -149,16 +149,19 @@ class ModelSwitcher:
     def suspect(self, ticket: Ticket, told: Callable[[bool], None]) -> None:
         """Look whether the backend of this request lives, because it refused or broke.
 
-        `told` hears once, later, whether it is dead and the request may `rejoin`.
+        `told` hears once, later, whether it is dead and the request may `rejoin`. Nobody is asked
+        about a backend that was found dead or hung while the request was inside.
         """
         look = getattr(self.hooks, "suspect", None)
-        if look is None:
-            self._get_loop().call_soon(told, False)
+        bereft = self.board.bereft(ticket)
+        if look is None or bereft:
+            self._get_loop().call_soon(told, self.rescue and bereft)
             return
 
         async def run() -> None:
             pulse = await look(ticket.model)
-            told(self.rescue and pulse is Pulse.DEAD and ticket.stage in {INSIDE, LOST})
+            dead = pulse is Pulse.DEAD and ticket.stage in {INSIDE, LOST}
+            told(self.rescue and (dead or self.board.bereft(ticket)))
 
         self._spawn(run())
 
