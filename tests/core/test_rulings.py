@@ -703,7 +703,7 @@ NOW: list[tuple[Callable[[], World], str, str]] = [
     (
         broken,
         "b",
-        "b is on its way: the wake of b failed, and its sleep hook cleans up",
+        "the wake of b failed, and its sleep hook cleans up",
     ),
     (restored, "b", "b is left alone after a failure; will try again in 2 s"),
     (

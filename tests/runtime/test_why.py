@@ -60,3 +60,23 @@ def test_the_end_of_min_active_comes_when_it_was_said() -> None:
         assert "it was held back for 29 s by min_active_secs" in sentence(newest)
 
     run_virtual(wait())
+
+
+def test_who_was_not_there_was_not_held_back() -> None:
+    """Somebody who left was held back by min_active; whoever comes later hears nothing of it."""
+
+    async def wait() -> None:
+        bounds = {"a": LaneSettings("a", min_active=30.0), "b": LaneSettings("b")}
+        house = House({"a": (1.0, 2.0), "b": (1.0, 2.0)}, settings=bounds)
+        await house.visit("a")
+        early = house.send("b")
+        await asyncio.sleep(4.0)
+        early.cancel()
+        await asyncio.sleep(60.0)
+        await house.visit("b")
+        newest = next(one for one in house.switcher.board.rulings.newest() if one.model == "b")
+        assert sentence(newest) == (
+            "left a for b: its oldest request has waited 0 s, it is its turn"
+        )
+
+    run_virtual(wait())

@@ -109,6 +109,8 @@ def _serves(board: Switchboard, lane: Lane, now: float) -> str:
 def _switching(plan: Plan, lane: Lane, now: float) -> str:
     """Say where the switch that runs stands, as it concerns this model."""
     where = _stage(plan, now)
+    if plan.stage is Stage.CLEANING and lane is plan.target:
+        return where
     if lane is plan.target:
         return f"{lane.name} is on its way: {where}"
     if lane is plan.source or lane in plan.leaving:

@@ -5,6 +5,8 @@ It refuses to know how a switch goes on; that is the floor above.
 
 from __future__ import annotations
 
+from math import inf
+
 from llmux.core.health import Health
 from llmux.core.lane import Lane, Phase, Wish
 from llmux.core.plan import Plan
@@ -35,8 +37,9 @@ class Holding(Health):
         target, source = plan.target, plan.source
         held = self.rulings.last.get(target.name)
         facts: tuple[object, ...] = (0 if source is None else len(source.inside), None, 0.0)
-        if held is not None and held.rule in HOLDS:
-            facts = (facts[0], held.rule, self.rulings.now - held.first)
+        came = -inf if target.oldest is None else target.oldest.arrived
+        if held is not None and held.rule in HOLDS and held.last >= came:  # else it held others
+            facts = (facts[0], held.rule, self.rulings.now - max(held.first, came))
         if target.overdue and target.waiting:
             self._note("overdue", target, *facts, target.settings.max_wait)
         elif target in self.orders.values():
