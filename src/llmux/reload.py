@@ -7,7 +7,9 @@ running gateway follows it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -17,6 +19,9 @@ from llmux.errors import ConfigError, PolicyError
 from llmux.runtime.readiness import notify_systemd
 
 logger = logging.getLogger("llmux")
+
+READ_SECONDS = 20.0
+"""How long the reading of a config may take; then it counts as one that cannot be read."""
 
 
 class Reloader:
@@ -40,6 +45,7 @@ class Reloader:
         self._known = _unknown(known)
         self._again = False
         self._task: asyncio.Task[None] | None = None
+        self._reading = False
 
     def ask(self) -> None:
         """Read the file soon; asked while it is being followed, it is read once more after that."""
@@ -66,7 +72,7 @@ class Reloader:
 
     async def _once(self) -> None:
         try:
-            loaded = await asyncio.to_thread(self._reread)
+            loaded = await self._read()
             self._judge(loaded)
             news = await self._follow(loaded)
         except InvalidConfigError as error:
@@ -79,6 +85,41 @@ class Reloader:
         else:
             self._known = _unknown(loaded.warnings)
             self._tell(news)
+
+    async def _read(self) -> Loaded:
+        """Read the file in a thread of its own, which may not hold up anything, not even the end.
+
+        A file system that is gone, or a pipe without a writer, lets nobody read on.
+        """
+        if self._reading:
+            raise ConfigError("the last reading of the config has not ended yet")
+        loop = asyncio.get_running_loop()
+        read: asyncio.Future[Loaded] = loop.create_future()
+
+        def settle(loaded: Loaded | None, error: Exception | None) -> None:
+            self._reading = False
+            if not read.done():
+                if loaded is not None:
+                    read.set_result(loaded)
+                elif error is not None:
+                    read.set_exception(error)
+
+        def work() -> None:
+            loaded, failed = None, None
+            try:
+                loaded = self._reread()
+            except Exception as error:
+                failed = error
+            with contextlib.suppress(RuntimeError):  # the loop is gone
+                loop.call_soon_threadsafe(settle, loaded, failed)
+
+        threading.Thread(target=work, name="config", daemon=True).start()
+        self._reading = True
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                return await read
+        except TimeoutError:
+            raise ConfigError(f"the config was not read within {READ_SECONDS:g} s") from None
 
     def _judge(self, loaded: Loaded) -> None:
         """Refuse unknown keys, but for those that the gateway has started with."""

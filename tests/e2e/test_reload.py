@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from signal import SIGHUP, SIGTERM
 from typing import Any
+
+import pytest
 
 from tests.e2e.conftest import Build
 from tests.e2e.house import House, free_ports, until
@@ -223,3 +227,37 @@ def test_a_model_that_is_to_go_sleeps_before_llmux_ends(build: Build) -> None:
     assert house.ended() == 0
     assert "sleep-end a" in house.hooks()
     assert len(house.events("config_reloaded")) == 1
+
+
+def test_a_config_that_cannot_be_read_to_its_end_holds_nothing_up(build: Build) -> None:
+    """It is a pipe without a writer now: the gateway serves, and ends when it is told to."""
+    house = build("a").start()
+    config = house.folder / "config.yaml"
+    config.unlink()
+    os.mkfifo(config)
+    house.tell(SIGHUP)
+    assert house.ask("a").who == "a"
+    assert house.stop() == 0
+
+
+@pytest.mark.parametrize("delay", [0.15, 0.3, 0.45, 0.6])
+def test_a_hangup_in_the_middle_of_the_start_is_not_lost(build: Build, delay: float) -> None:
+    """Whenever the file is changed and SIGHUP sent, what stands in it then holds in the end."""
+    house = build("a", "b")
+    taken = house.models.pop("b")
+    process = house.launch()
+    time.sleep(delay)  # the moment is the point: any will do
+    house.models["b"] = taken
+    house.write(name="new").replace(house.folder / "config.yaml")
+    house.tell(SIGHUP)
+
+    def known() -> bool:
+        return process.poll() is not None or "gateway_started" in house.words()
+
+    until(known, "it is seen how the start ends")
+    if process.poll() is not None:  # Python itself had not got as far as to our `main`
+        assert process.poll() == -SIGHUP
+        house.launch()
+    until(house.ready, "the gateway gets ready")
+    until(lambda: b'"b"' in house.get("/v1/models").body, "the new file holds")
+    assert house.ask("b").who == "b"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,3 +108,32 @@ def test_the_service_manager_hears_when_a_reading_begins_and_ends(
         first = manager.recv(200).decode().split("\n")
     assert first[0] == "RELOADING=1"
     assert first[1].startswith("MONOTONIC_USEC=")
+
+
+def test_a_reading_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that is gone: the next reading is refused until that one is back."""
+    monkeypatch.setattr("llmux.reload.READ_SECONDS", 0.1)
+    back = threading.Event()
+
+    def stuck() -> Loaded:
+        back.wait()
+        return read(1)
+
+    async def story() -> None:
+        told: list[object] = []
+
+        async def follow(loaded: Loaded) -> ConfigReloaded:
+            return SAME
+
+        reloader = Reloader(stuck, follow, told.append)
+        for count, said in enumerate(("not read within 0.1 s", "has not ended yet"), 1):
+            reloader.ask()
+            await settled(told, count)
+            assert said in str(told[-1])
+        back.set()
+        while told[-1] != SAME:
+            reloader.ask()
+            await settled(told, len(told) + 1)
+        await reloader.end()
+
+    asyncio.run(story())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -30,6 +31,8 @@ def main() -> NoReturn:
     """Run the command line and exit: 0 done, 2 usage and config, 130 Ctrl-C, 1 all else."""
     code = 0
     _fill_standard_descriptors()
+    if VERBS.keys().isdisjoint(sys.argv) or "serve" in sys.argv:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # no config has been read that it could renew
     try:
         if sys.argv[1:] in (["--version"], ["-V"]):
             with contextlib.suppress(OSError):

@@ -43,7 +43,13 @@ def run(flags: Flags) -> NoReturn:
     """Serve until a signal ends it, then exit: 0 after a signal, 2 config, 1 all else."""
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: sys.exit(EXIT_OK))  # until the loop has its own
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # likewise
+    hung_up = False
+
+    def remember(*_: object) -> None:
+        nonlocal hung_up
+        hung_up = True
+
+    signal.signal(signal.SIGHUP, remember)  # likewise; the file may have been read already
 
     def read() -> Loaded:
         return with_flags(load_config(flags.path, host=flags.host, port=flags.port), flags)
@@ -61,6 +67,8 @@ def run(flags: Flags) -> NoReturn:
         del host
         ready = True
         _greet(loaded, port)
+        if hung_up:
+            signal.raise_signal(signal.SIGHUP)
 
     try:
         code = _on_a_loop(run_gateway(config, on_ready=greet, reread=read, known=loaded.warnings))
