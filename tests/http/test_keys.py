@@ -105,7 +105,7 @@ def test_a_file_that_was_left_alone_is_not_read_again(tmp_path: Path) -> None:
     assert not keyring.look(2.0)
 
 
-@pytest.mark.parametrize("trouble", ["gone", "empty", "binary"])
+@pytest.mark.parametrize("trouble", ["gone", "empty", "binary", "pipe"])
 def test_a_key_file_that_goes_bad_keeps_its_last_key_and_is_told_of_once(
     tmp_path: Path, trouble: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -113,9 +113,11 @@ def test_a_key_file_that_goes_bad_keeps_its_last_key_and_is_told_of_once(
     file.write_text("s3cret")
     keyring = ring(tmp_path, "{keys: [{file: key, name: alice}]}")
     keyring.look(1.0)
-    if trouble == "gone":
+    if trouble in {"gone", "pipe"}:
         file.unlink()
-    else:
+    if trouble == "pipe":
+        os.mkfifo(file)  # nobody writes: to read it would hold up every request
+    elif trouble != "gone":
         file.write_bytes(b"" if trouble == "empty" else b"s3cret\xff")
     with caplog.at_level(logging.INFO, "llmux"):
         for second in range(2, 6):
@@ -123,6 +125,7 @@ def test_a_key_file_that_goes_bad_keeps_its_last_key_and_is_told_of_once(
         assert name(keyring, "s3cret") == "alice"
         [warning] = [vars(record) for record in caplog.records]
         assert warning["event"] == "key_unreadable"
+        file.unlink(missing_ok=True)
         file.write_text("better")
         assert keyring.look(9.0)
     assert name(keyring, "better") == "alice"

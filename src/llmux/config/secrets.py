@@ -7,8 +7,10 @@ who uses what it reads.
 
 from __future__ import annotations
 
+import errno
 import os
 import ssl
+import stat
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -48,13 +50,27 @@ def key_digest(key: KeyConfig, base: Path) -> bytes:
     path = key_path(key, base)
     assert path is not None
     try:
-        with path.open("rb") as file:
-            raw = file.read(_LARGEST_KEY + 16)
+        raw = _content(path, _LARGEST_KEY + 16)
         return _judged(raw.decode("utf-8"), f"the file {path}")
     except UnicodeDecodeError:
         raise ValueError(f"reads the file {path}, and what stands there is not UTF-8") from None
     except OSError as error:
         raise ValueError(f"reads the file {path}: {(error.strerror or '').lower()}") from None
+
+
+def _content(path: Path, most: int = -1) -> bytes:
+    """Read a file, at most so many bytes of it; OSError for what is none, such as a pipe.
+
+    Key files are read while requests are served: nothing here may wait for a writer.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return file.read(most)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _judged(text: str, where: str) -> bytes:
@@ -77,7 +93,7 @@ def server_context(tls: TlsConfig, base: Path) -> ssl.SSLContext | None:
         ("key", private, b"PRIVATE KEY-----"),
     ):
         try:
-            content = path.read_bytes()
+            content = _content(path)
         except OSError as error:
             raise ValueError(
                 f"`tls.{name}` reads {path}: {(error.strerror or '').lower()}"
