@@ -19,11 +19,12 @@ from llmux.errors import BackendUnreachableError, BodyTooLargeError, LlmuxError
 from llmux.http import dialects, wire
 from llmux.http.asgi_answer import BrokenAnswerError, HeldAnswer
 from llmux.http.backend import Backend
-from llmux.http.doors import SHIELD, refuse_model
+from llmux.http.doors import SHIELD
 from llmux.http.gate import Meter
 from llmux.http.keys import Caller
 from llmux.http.limits import Limits
 from llmux.http.look import model_in
+from llmux.http.refusals import refuse_model
 from llmux.http.upstream import Upstream
 from llmux.runtime.switcher import ModelSwitcher
 

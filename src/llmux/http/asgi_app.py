@@ -8,7 +8,7 @@ from llmux.errors import LlmuxError
 from llmux.http.asgi import CALLER, App, Receive, Scope, Send, pairs, send_error
 from llmux.http.doors import SHIELD
 from llmux.http.gate import Meter
-from llmux.http.relay import unknown_model
+from llmux.http.refusals import unknown_model
 from llmux.http.request import Request
 from llmux.http.routes import Routes
 

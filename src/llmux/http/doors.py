@@ -143,12 +143,6 @@ _WRONG_KEY: Final = "This key is not known here."
 _NO_PAGE: Final = "This page may not call the gateway: see `auth.allowed_origins` in its config."
 
 
-def refuse_model(model: str) -> ForbiddenError:
-    """Say that a key does not open a model, whether or not there is such a model."""
-    shown = ascii(model if len(model) <= 100 else model[:100] + "...")
-    return ForbiddenError(f"This key may not use the model {shown}.")
-
-
 def readable(lines: bytes, cors: bytes) -> bytes:
     """Let an allowed page read a backend's answer: our word on who may, and nobody else's."""
     kept = [

@@ -1,14 +1,13 @@
 """Reading requests from a client's bytes, as strictly as RFC 9110 and 9112 ask.
 
-llhttp does the parsing; here stand the rules that it leaves to its host, the bounds, and what of
-a head is worth keeping. One `RequestReader` lives as long as its connection and queues whole
-requests. It refuses to know sockets, models and answers; what cannot be read becomes a `Request`
-that carries its error, so that answers keep their order.
+llhttp does the parsing, `strict` has the rules that it leaves to its host; here stand the bounds,
+and what of a head is worth keeping. One `RequestReader` lives as long as its connection and queues
+whole requests. It refuses to know sockets, models and answers; what cannot be read becomes a
+`Request` that carries its error, so that answers keep their order.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 import httptools
@@ -19,14 +18,12 @@ from llmux.errors import (
     HeadersTooLargeError,
     LlmuxError,
 )
-from llmux.http import wire
+from llmux.http import strict, wire
 from llmux.http.doors import CREDENTIALS, WATCHED, Doors
 from llmux.http.known import ZERO, Known, Memo, halves
 from llmux.http.limits import Limits
 from llmux.http.request import KnownRequest, Request
 
-_ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
-_COMMON: Final = frozenset((b"keep-alive", b"close", b"upgrade"))
 _OVERHEAD: Final = 20
 """Bytes of a request line besides its target, roughly."""
 
@@ -326,17 +323,15 @@ class RequestReader:
         bound = self._bounds.max_header_bytes
         if bound is not None and self._bytes_in_feed > bound and self._measure() > bound:
             raise self._head_too_large()
-        self._judge_version(parser.get_http_version())
-        if self._hosts != 1:
-            if self._hosts or not request.old:
-                raise BadRequestError("A request names exactly one Host.")
-        elif not wire.is_host(self._host):
-            raise BadRequestError("The Host is not well formed.")
-        self._judge_target(request)
+        strict.judge_version(request, parser.get_http_version(), self._te)
+        strict.judge_host(request, self._host, self._hosts)
+        strict.judge_target(request)
         if self._connection is not None:
-            self._judge_connection(request, self._connection)
+            self._fields = strict.judge_connection(request, self._connection, self._fields)
         if request.upgrade is not None:
-            self._judge_upgrade(request)
+            has_body = self._length > 0 or self._te > 0
+            self._upgrading = has_body and parser.should_upgrade()
+            strict.judge_upgrade(request, self._connection or b"")
         self._judge_caller(request)
         request.lines = b"".join(self._fields)
         if not request.request_id:
@@ -378,53 +373,6 @@ class RequestReader:
         self._start()
 
     # Rules.
-
-    def _judge_version(self, version: str) -> None:
-        request = self._request
-        if version == "1.1":
-            request.keep_alive = True
-        elif version == "1.0":
-            request.old = True
-            if self._te:
-                raise BadRequestError("HTTP/1.0 has no Transfer-Encoding.")
-        else:
-            raise BadRequestError("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
-
-    def _judge_target(self, request: Request) -> None:
-        target = request.target
-        if not target.startswith(b"/"):
-            absolute = _ABSOLUTE.fullmatch(target)
-            if absolute is not None and wire.is_host(absolute[1]):
-                target = absolute[2]
-                if not target.startswith(b"/"):
-                    target = b"*" if request.method == b"OPTIONS" and not target else b"/" + target
-                request.target = target
-            elif target != b"*" or request.method != b"OPTIONS":
-                raise BadRequestError("The target is neither a path nor an http URL.")
-        if b"#" in target:
-            raise BadRequestError("A target has no fragment.")
-        request.path = target.partition(b"?")[0] if b"?" in target else target
-        if b"%00" in request.path:
-            raise BadRequestError("A path has no NUL in it.")
-
-    def _judge_connection(self, request: Request, connection: bytes) -> None:
-        named = wire.tokens(connection)
-        if b"close" in named:
-            request.keep_alive = False
-        elif request.old and b"keep-alive" in named:
-            request.keep_alive = True
-        others = {name for name in named if name not in _COMMON}
-        if others:
-            self._fields = wire.without(self._fields, others)
-
-    def _judge_upgrade(self, request: Request) -> None:
-        named = wire.tokens(self._connection or b"")
-        has_body = self._length > 0 or self._te > 0
-        self._upgrading = has_body and self._parser.should_upgrade()
-        assert request.upgrade is not None
-        h2c = request.upgrade.lower().startswith(b"h2c")  # would hide requests from us
-        if request.old or h2c or b"upgrade" not in named:
-            request.upgrade = None
 
     def _judge_caller(self, request: Request) -> None:
         """Ask the doors who sends this, and whether it may come in."""

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Final
 from llmux.core.news import CLIENT_STALL, AnswerCut
 from llmux.core.priority import weight
 from llmux.core.ticket import NEW, Ticket
-from llmux.errors import BackendUnreachableError, BadRequestError, LlmuxError, NotRegisteredError
+from llmux.errors import BackendUnreachableError, BadRequestError, LlmuxError
 from llmux.http import dialects, wire
-from llmux.http.answer import EMPTY, LENGTH, UNTIL_CLOSE, AnswerReader
-from llmux.http.doors import readable, refuse_model
+from llmux.http.answer import LENGTH, AnswerReader
+from llmux.http.heads import UNTOLD, answer_head, request_start
 from llmux.http.look import model_in, most_tokens_in
+from llmux.http.refusals import refuse_model, unknown_model
 from llmux.http.request import Request
 from llmux.http.upstream import Upstream
 
@@ -37,26 +38,6 @@ _END: Final = b"\r\n\r\n"
 """Pieces of heads: to join them costs half of what it costs to format them."""
 _LARGE: Final = 65536
 """Bytes above which a body is sent by itself rather than copied behind its head."""
-
-
-def unknown_model(model: str | None) -> NotRegisteredError:
-    """Say that there is no such model; a client's text comes back escaped and cut."""
-    if model is None:
-        return NotRegisteredError(
-            "Model not found: the request has no JSON body with a text field `model`."
-        )
-    shown = ascii(model if len(model) <= 100 else model[:100] + "...")
-    return NotRegisteredError(f"Model {shown} not found: GET /v1/models lists those that are here.")
-
-
-def _special_lines(request: Request) -> bytes:
-    """Write the fields that are ours to say anew on this hop, as far as the client used them."""
-    lines = b""
-    if request.upgrade is not None:
-        lines += b"connection: upgrade\r\nupgrade: %b\r\n" % request.upgrade
-    if request.max_forwards is not None:
-        lines += b"max-forwards: %d\r\n" % (request.max_forwards - 1)
-    return lines
 
 
 class Exchange(Ticket):
@@ -222,7 +203,7 @@ class Exchange(Ticket):
         if known is not None:
             start, length = known.start_for(upstream.backend.host_line), request.digits
         else:
-            start, length = self._start(upstream.backend), b"%d" % len(body)
+            start, length = request_start(request, upstream.backend.host_line), b"%d" % len(body)
         if len(body) <= _LARGE:
             head = b"".join((start, length, _VIA, request.request_id, _END, body))
             upstream.send(self, head, b"")
@@ -231,17 +212,6 @@ class Exchange(Ticket):
             upstream.send(self, head, body)
         if self._front.paused:
             upstream.pause()
-
-    def _start(self, backend: Backend) -> bytes:
-        """Write the head for the backend up to the length."""
-        request = self._request
-        return b"%b %b%b%b%bcontent-length: " % (
-            request.method,
-            request.target,
-            backend.host_line,
-            request.lines,
-            _special_lines(request),
-        )
 
     def _again_while_loading(self) -> bool:
         """Ask again soon, if the backend may still be loading after its wake."""
@@ -293,47 +263,9 @@ class Exchange(Ticket):
             and not gateway.stopping
         ):
             return b"".join((answer.lines, _LENGTH, answer.digits, _ID, request.request_id, _END))
-        return self._head(answer)
-
-    def _head(self, answer: AnswerReader) -> bytes:
-        """Write the head for the client: our version, our connection, the backend's fields."""
-        request = self._request
-        gateway = self._front.gateway
-        ours = b""
-        if not answer.has_id:
-            ours = b"x-request-id: %b\r\n" % request.request_id
-        if request.path == dialects.MESSAGES:
-            ours += dialects.request_id_line(answer.lines, request.request_id)
-        if answer.framing == LENGTH:
-            framing = b"content-length: %d\r\n" % answer.length
-        else:
-            framing = self._framing(answer)
-        if gateway.stopping:
+        if gateway.stopping or (request.old and answer.framing in UNTOLD):
             self.keep_alive = False
-        connection = b""
-        if not self.keep_alive:
-            connection = b"connection: close\r\n"
-        elif request.old:
-            connection = b"connection: keep-alive\r\n"
-        return b"%b%b%b%b%b\r\n" % (
-            readable(answer.lines, request.cors) if request.cors else answer.lines,
-            framing,
-            b"" if answer.has_date else b"date: %b\r\n" % gateway.date(),
-            ours,
-            connection,
-        )
-
-    def _framing(self, answer: AnswerReader) -> bytes:
-        """Say how the client will find the end of a body whose length is not known."""
-        if answer.framing == EMPTY:
-            if answer.length >= 0 and answer.status != 204:
-                return b"content-length: %d\r\n" % answer.length
-            return b""
-        if self._request.old:
-            self.keep_alive = False
-            return b""
-        answer.wrap = answer.framing == UNTIL_CLOSE
-        return b"transfer-encoding: chunked\r\n"
+        return answer_head(request, answer, gateway.date(), self.keep_alive)
 
     def on_switch(self, upstream: Upstream, rest: bytes) -> None:
         """Open the tunnel that the client asked for; from now on bytes flow raw both ways."""

@@ -14,10 +14,10 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from llmux.errors import BadRequestError, MethodNotAllowedError
-from llmux.http.doors import Scope, refuse_model
+from llmux.http.doors import Scope
 from llmux.http.gate import Gate
 from llmux.http.keys import STRANGER
-from llmux.http.relay import unknown_model
+from llmux.http.refusals import refuse_model, unknown_model
 from llmux.http.request import Request
 
 JSON: Final = b"application/json"
