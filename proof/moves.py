@@ -13,8 +13,9 @@ from tests.core.world import World
 
 from llmux.core.lane import Phase
 from llmux.core.plan import Stage
-from llmux.core.ticket import Ticket
+from llmux.core.ticket import INSIDE, Ticket
 from llmux.policy.base import Decision, Defer, Skip, SwitchNow
+from proof.forms import UNPROVEN
 
 Move = Callable[[World], object]
 
@@ -70,9 +71,14 @@ def faults(world: World, requests: int) -> Iterator[tuple[str, Move]]:
             yield f"{model} hangs", partial(World.dies, model=model, hung=True)
     for one in world.board.quarantined:
         yield f"{one.name} recovers", partial(World.recovers, model=one.name)
-    for nth in range(len(world.inside)):
+    heard: set[str] = set()
+    for nth, ticket in enumerate(world.inside):
         yield f"returns {nth}", partial(returns, nth=nth)
-        yield f"answers {nth}", partial(answered, nth=nth)
+        lane = ticket.lane
+        awaited = not lane.proven or lane.phase in UNPROVEN
+        if ticket.stage == INSIDE and awaited and lane.name not in heard:
+            heard.add(lane.name)  # whose answer is the first does not matter, nor any after it
+            yield f"answers {nth}", partial(answered, nth=nth)
     for nth in range(len(world.waiting)):
         yield f"gives up {nth}", partial(gives_up, nth=nth)
     for nth, ticket in enumerate(world.waiting):
@@ -146,10 +152,16 @@ def _nth(tickets: dict[Ticket, str], nth: int) -> Ticket:
 
 
 def after(world: World, move: Move) -> World:
-    """Make the move in a copy of the world."""
+    """Make the move in a copy of the world.
+
+    A turn of the loop that finds nothing to ask ends at once: nothing can tell when it ended, and
+    without it the board has to see by itself that somebody is to be asked about.
+    """
     new = world.copy()
     new.now += 1.0
     move(new)
+    if new.turn and (new.board.plan is not None or not new.board.askable()):
+        new.end_turn()
     return new
 
 

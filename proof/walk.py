@@ -24,7 +24,7 @@ from tests.core.world import World
 
 from llmux.core.lane import LaneSettings
 from proof.crew import Crew, Find, Level
-from proof.forms import KeyOf, key, key_of_twins
+from proof.forms import Key, KeyOf, key, key_of_twins
 from proof.moves import after, fair_moves, faults
 
 Say = Callable[[str], None]
@@ -39,6 +39,8 @@ class Start:
     sentence: str
     world: Callable[[], World]
     key_of: KeyOf = key_of_twins
+    most: int = 3
+    """Requests at a time with which the whole space is walked within the minutes of all walks."""
 
 
 def _deadlines() -> World:
@@ -51,6 +53,14 @@ def _bare() -> World:
     return World(plain, hasty, survey=True)
 
 
+def _limits() -> World:
+    return World("a", "b", survey=True, drain_timeout=None, max_in_flight=1, max_queue=2)
+
+
+def _overdue() -> World:
+    return World("a", "b", survey=True, drain_timeout=None, max_wait=5.0)
+
+
 def _bounds() -> World:
     return World("a", "b", survey=True, max_wait=5.0, max_in_flight=1, max_queue=2)
 
@@ -58,7 +68,14 @@ def _bounds() -> World:
 STARTS = [
     Start("deadlines", "deadlines, cool-downs, and drains that are cut", _deadlines),
     Start("bare", "no bound at all; one of the models is not drained", _bare, key),
-    Start("bounds", "overdue early, one at a time inside, short queues", _bounds),
+    Start("limits", "one at a time inside, short queues", _limits),
+    Start("overdue", "overdue early, without any other bound", _overdue),
+    Start(
+        "bounds",
+        "overdue early, one inside, short queues, cut drains",
+        _bounds,
+        most=2,
+    ),
 ]
 
 
@@ -135,12 +152,12 @@ def walk(
     return done
 
 
-def _share(done: Walked, levels: Sequence[Level]) -> tuple[list[int], list[set[int]]]:
+def _share(done: Walked, levels: Sequence[Level]) -> tuple[list[Key], list[set[Key]]]:
     """Number the new states and give each to one of those who found it, evenly."""
-    keys: list[int] = []
-    owners: list[set[int]] = [set() for _ in levels]
+    keys: list[Key] = []
+    owners: list[set[Key]] = [set() for _ in levels]
     offered = [set(level.keys) for level in levels]
-    taken: set[int] = set()
+    taken: set[Key] = set()
     for nth, level in enumerate(levels):
         for where, key_ in enumerate(level.keys):
             if key_ in taken:
@@ -248,7 +265,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             replay(chosen[0], args.replay)
             return 0
         rounds = (args.requests,) if args.requests else (2, 3)
-        todo = [(start, requests) for requests in rounds for start in chosen]
+        todo = [
+            (start, requests)
+            for requests in rounds
+            for start in chosen
+            if args.requests or args.starts or requests <= start.most
+        ]
         ends = time.monotonic() + args.minutes * 60.0
         for nth, (start, requests) in enumerate(todo):
             seconds = (ends - time.monotonic()) / (len(todo) - nth)

@@ -223,6 +223,23 @@ def test_what_a_model_has_answered_says_nothing_of_its_next_life() -> None:
     assert ("rest", "a") in world.alarms
 
 
+def test_an_answer_during_the_sleep_hook_proves_nothing_of_the_next_life() -> None:
+    """Nobody waited for it to be drained: it answers once more, sleeps, wakes and dies."""
+    world = World(LaneSettings("a", drain_before_switch=False), "b", drain_timeout=None)
+    ticket = world.wake("a")
+    world.arrive("b")
+    world.fifo()
+    assert world.told()[-1] == "sleep a"
+    world.answered(ticket)
+    while world.hook is not None:
+        world.hook_ends()
+    world.leave(ticket)
+    world.leave(next(iter(world.inside)))
+    world.wake("a")
+    world.dies("a")
+    assert ("rest", "a") in world.alarms, "this life has answered nobody"
+
+
 def test_those_held_back_by_a_model_that_died_unproven_are_told() -> None:
     """While its breaker is open nobody waits for it, whoever came first."""
     world = World("a", max_in_flight=1)

@@ -6,7 +6,6 @@ board *ordered*, never from what the board believes; it refuses to know why the 
 
 from __future__ import annotations
 
-from copy import copy
 from typing import Any
 
 from llmux.core import effects as fx
@@ -86,13 +85,15 @@ class World:
             self._admitted(ticket)
             if self.board.dirty:
                 self.tell(ev.Looked())
+            else:
+                self.check()
         elif self.board.refusal(ticket.lane, self.now, size) is not None:
             self.ended[ticket] = "refused"
             self.board.leave(ticket, self.now)
+            self.check()
         else:
             self.waiting[ticket] = model
             self.tell(ev.RequestWaits(ticket))
-        self.check()
         return ticket
 
     def arrive_by_event(self, model: str) -> Ticket:
@@ -123,7 +124,8 @@ class World:
             self.ended[ticket] = "left" if was_waiting else "served"
         if self.board.leave(ticket, self.now):
             self.tell(ev.Looked())
-        self.check()
+        else:
+            self.check()
 
     def end_turn(self) -> None:
         """The turn of the loop is over."""
@@ -407,52 +409,71 @@ class World:
     def check(self) -> None:
         """Hold the board's books against what really happened."""
         board = self.board
-        asleep = {Phase.ASLEEP}
-        up = {lane.name for lane in board.lanes.values() if lane.phase not in asleep}
+        lanes = board.lanes
+        up = {name for name, lane in lanes.items() if lane.phase is not Phase.ASLEEP}
         assert board.surveying or len(up - self.leftover) <= 1, f"I1: not asleep are {up}"
-        admitting = [lane for lane in board.lanes.values() if lane.phase is Phase.AWAKE]
+        admitting = [lane for lane in lanes.values() if lane.phase is Phase.AWAKE]
         assert len(admitting) <= 1, f"I1: {admitting} admit"
         assert admitting == board.awake
-        for name, lane in board.lanes.items():
-            inside = {ticket for ticket, model in self.inside.items() if model == name}
-            waiting = [ticket for ticket, model in self.waiting.items() if model == name]
-            assert lane.inside.keys() | lane.lost == inside, f"I5: the count of {name} is wrong"
-            assert list(lane.waiting) == waiting, f"the queue of {name} is wrong"
-            assert all(ticket.stage == INSIDE for ticket in lane.inside)
-            assert all(ticket.stage in {LOST, BEREFT} for ticket in lane.lost)
-            assert all(ticket.stage == WAITING for ticket in waiting)
-            assert abs(lane.waiting_sum - sum(one.arrived for one in waiting)) < 1e-6
-            assert abs(lane.weight_sum - sum(one.weight for one in waiting)) < 1e-6
-            heavy = sum(one.weight * one.arrived for one in waiting)
-            assert abs(lane.weighted_sum - heavy) < 1e-6
-            assert lane.ranks == ranked(waiting)
-            ranks = [ticket for rank in lane.ranks.values() for ticket in rank]
-            assert sorted(ranks, key=waiting.index) == waiting, "somebody is in no rank"
+        here = {*self.inside.values(), *self.waiting.values()}
+        for name, lane in lanes.items():
+            if name in here:
+                self._check_tickets(lane)
+            else:
+                assert not lane.inside, f"I5: the count of {name} is wrong"
+                assert not lane.lost, f"I5: the count of {name} is wrong"
+                assert not lane.waiting, f"the queue of {name} is wrong"
+                assert not lane.ranks, "somebody is in no rank"
             self._check_bounds(lane)
-        assert all(ticket.stage == GONE for ticket in self.ended), "I4: it has ended"
+        for ticket in self.ended:
+            assert ticket.stage == GONE, "I4: it has ended"
         assert board.waiting_total == len(self.waiting)
-        held = sum(one.size for one in self.waiting)
-        assert board.buffered == held, "the bytes of those who wait are wrong"
-        fresh = held - sum(one.size for one in self.returned if one in self.waiting)
-        assert board.max_buffered is None or fresh <= board.max_buffered, "I14: too many bytes"
+        if board.buffered or board.max_buffered is not None or self.waiting:
+            held = sum([one.size for one in self.waiting])
+            assert board.buffered == held, "the bytes of those who wait are wrong"
+            fresh = held - sum([one.size for one in self.returned if one in self.waiting])
+            assert board.max_buffered is None or fresh <= board.max_buffered, "I14: too many bytes"
         assert {number: lane.name for number, lane in board.orders.items()} == self.orders
-        assert board.asking == set(self.consults)
+        assert board.asking == self.consults.keys()
         assert board.turn_asked == self.turn
         self._check_alarms()
         self._check_nobody_is_forgotten()
 
+    def _check_tickets(self, lane: Lane) -> None:
+        """Each stands where the books have it, and what is counted of those who wait is right."""
+        name = lane.name
+        inside = {ticket for ticket, model in self.inside.items() if model == name}
+        waiting = [ticket for ticket, model in self.waiting.items() if model == name]
+        assert lane.inside.keys() | lane.lost == inside, f"I5: the count of {name} is wrong"
+        assert list(lane.waiting) == waiting, f"the queue of {name} is wrong"
+        for ticket in lane.inside:
+            assert ticket.stage == INSIDE
+        for ticket in lane.lost:
+            assert ticket.stage in {LOST, BEREFT}
+        for ticket in waiting:
+            assert ticket.stage == WAITING
+        assert abs(lane.waiting_sum - sum([one.arrived for one in waiting])) < 1e-6
+        assert abs(lane.weight_sum - sum([one.weight for one in waiting])) < 1e-6
+        heavy = sum([one.weight * one.arrived for one in waiting])
+        assert abs(lane.weighted_sum - heavy) < 1e-6
+        assert lane.ranks == ranked(waiting)
+        ranks = [ticket for rank in lane.ranks.values() for ticket in rank]
+        assert sorted(ranks, key=waiting.index) == waiting, "somebody is in no rank"
+
     def _check_bounds(self, lane: Lane) -> None:
         """Who is inside and who waits stay within their limits, and none waits for nothing."""
-        board = self.board
-        full = lane.limit is not None and len(lane.inside) >= lane.limit
-        crowd = self.crowds[lane.name] = min(self.crowds.get(lane.name, 0), len(lane.inside))
-        most = None if lane.limit is None else max(lane.limit, crowd)
-        assert most is None or len(lane.inside) <= most, "I14: too many inside"
-        bound = lane.settings.max_queue
-        newcomers = len(lane.waiting.keys() - self.returned)
-        assert bound is None or newcomers <= bound, "I14: too many wait"
-        if lane.phase is Phase.AWAKE and lane.waiting:
-            assert full or board.held, f"{lane.name} has room and lets them wait"
+        board, limit, inside = self.board, lane.limit, len(lane.inside)
+        crowd = self.crowds.get(lane.name)
+        if crowd:
+            crowd = self.crowds[lane.name] = min(crowd, inside)
+        assert limit is None or inside <= max(limit, crowd or 0), "I14: too many inside"
+        if lane.waiting:
+            bound = lane.settings.max_queue
+            newcomers = len(lane.waiting.keys() - self.returned)
+            assert bound is None or newcomers <= bound, "I14: too many wait"
+            if lane.phase is Phase.AWAKE:
+                full = limit is not None and inside >= limit
+                assert full or board.held, f"{lane.name} has room and lets them wait"
         if board.held:
             owed = [one for one in board.awake if one.waiting and one.limit is not None]
             assert owed, "the active model admits nothing, for nothing"
@@ -472,27 +493,38 @@ class World:
 
     def _check_alarms(self) -> None:
         """Every alarm that is set has its reason, and every reason its alarm."""
-        lanes = self.board.lanes.values()
+        due: set[tuple[str, object]] = set()
+        deferred, asked = set(), set()
+        for name, lane in self.board.lanes.items():
+            if lane.fresh:
+                due.add(("min_active", name))
+            if lane.resting:
+                due.add(("rest", name))
+            if lane.stuck:
+                due.add(("stuck", name))
+            if lane.wish is Wish.DEFERRED:
+                deferred.add(name)
+            if lane.waiting:
+                asked.add(name)
+                if lane.settings.max_wait is not None and len(lane.late) < len(lane.waiting):
+                    due.add(("overdue", name))
+            if lane.late:
+                watched = lane.waiting and lane.settings.max_wait is not None
+                assert watched, "overdue are none"
+                assert lane.late <= lane.waiting.keys(), "who left is overdue"
+            assert 0 <= lane.owed <= len(lane.late), "more are owed than overdue"
+        for one in self.waiting:
+            if one.lane.settings.request_timeout:
+                due.add(("deadline", one))
         plan = self.board.plan
         draining = plan is not None and plan.stage is Stage.DRAINING and plan.source is not None
-        due: set[tuple[str, object]] = set()
-        due |= {("min_active", lane.name) for lane in lanes if lane.fresh}
-        due |= {("rest", lane.name) for lane in lanes if lane.resting}
-        due |= {("stuck", lane.name) for lane in lanes if lane.stuck}
-        watched = [lane for lane in lanes if lane.waiting and lane.settings.max_wait is not None]
-        due |= {("overdue", lane.name) for lane in watched if len(lane.late) < len(lane.waiting)}
-        assert all(lane in watched for lane in lanes if lane.overdue), "overdue are none"
-        assert all(lane.late <= lane.waiting.keys() for lane in lanes), "who left is overdue"
-        assert all(0 <= lane.owed <= len(lane.late) for lane in lanes), "more are owed than overdue"
-        due |= {("deadline", one) for one in self.waiting if one.lane.settings.request_timeout}
         source = plan.source if draining and plan is not None else None
         if source is not None and source.settings.drain_timeout is not None:
             due.add(("drain", source.name))
-        deferred = {lane.name for lane in lanes if lane.wish is Wish.DEFERRED}
         timed = {about for kind, about in self.alarms if kind == "defer"}
         assert timed | self.awaited == deferred, "a Defer without its end, or an end without it"
-        asked_later = {str(about) for kind, about in self.alarms if kind == "ask"}
-        assert asked_later <= {lane.name for lane in lanes if lane.waiting}, "asked for nobody"
+        asked_later = {about for kind, about in self.alarms if kind == "ask"}
+        assert asked_later <= asked, "asked for nobody"
         rest = {key for key in self.alarms if key[0] not in {"defer", "ask"}}
         assert rest == due, f"alarms set {rest}, due {due}"
         assert (self.prepare is not None) == (draining and plan is not None and not plan.prepared)
@@ -515,27 +547,34 @@ class World:
 
     def copy(self) -> World:
         """Return an independent copy, board and books."""
-        new = copy(self)
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__)
         twins: dict[Ticket, Ticket] = {}
         new.board = self.board.copy(twins)
+        new.alarms = self.alarms.copy()
+        new.labels, new.ended, new.settled = {}, {}, {}
+        new.log, new.news, new.strays = [], [], []
+        if twins:
+            self._copy_tickets(new, twins)
+        else:
+            new.waiting, new.inside, new.returned = {}, {}, set()
+            new.undrained, new.orphans = set(), set()
+        new.engines, new.awaited = self.engines.copy(), self.awaited.copy()
+        new.leftover, new.crowds = self.leftover.copy(), self.crowds.copy()
+        new.outdated, new.removed = self.outdated.copy(), self.removed.copy()
+        new.consults, new.orders = self.consults.copy(), self.orders.copy()
+        return new
+
+    def _copy_tickets(self, new: World, twins: dict[Ticket, Ticket]) -> None:
         new.waiting = {twins[one]: model for one, model in self.waiting.items()}
         new.inside = {twins[one]: model for one, model in self.inside.items()}
-        new.ended = {}
-        new.labels = {twins[one]: self.labels[one] for one in twins}
-        new.alarms = {
-            (kind, twins[about] if isinstance(about, Ticket) else about): when  # type: ignore[misc]
-            for (kind, about), when in self.alarms.items()
-        }
-        new.engines, new.awaited = dict(self.engines), set(self.awaited)
-        new.leftover = set(self.leftover)
-        new.outdated, new.removed = set(self.outdated), set(self.removed)
-        new.strays, new.crowds = [], dict(self.crowds)
+        new.labels = {twin: self.labels[one] for one, twin in twins.items()}
+        for kind, about in self.alarms:
+            if isinstance(about, Ticket):
+                new.alarms[kind, twins[about]] = new.alarms.pop((kind, about))
         new.returned = {twins[one] for one in self.returned if one in twins}
         new.undrained = {twins[one] for one in self.undrained if one in twins}
         new.orphans = {twins[one] for one in self.orphans if one in twins}
-        new.consults, new.orders = dict(self.consults), dict(self.orders)
-        new.settled, new.log, new.news = {}, [], []
-        return new
 
     def form(self) -> tuple[object, ...]:
         """Return a hashable form of board and world."""

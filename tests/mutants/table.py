@@ -185,8 +185,8 @@ MUTANTS = [
     ),
     Mutant(
         "what the backend has proven outlives its sleep",
-        SWITCH,
-        "            lane.proven = False\n",
+        LANE,
+        "        self.inside.clear()\n        self.proven = False\n",
         "",
     ),
     Mutant(

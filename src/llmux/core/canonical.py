@@ -7,7 +7,8 @@ arrival and numbers by what still waits for them. It refuses to know who walks a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from llmux.core.lane import Change, Lane, Phase, Wish, ranked
 from llmux.core.plan import Plan, Stage
@@ -144,9 +145,6 @@ def copied(board: Switchboard, renamed: dict[Ticket, Ticket]) -> Switchboard:
     nobody has taken yet are not copied: copy between two facts.
     """
     lanes = {name: _copied_lane(lane, renamed) for name, lane in board.lanes.items()}
-    for lane in lanes.values():
-        for ticket in (*lane.inside, *lane.waiting, *lane.lost):
-            ticket.lane = lane
     new = object.__new__(type(board))
     vars(new).update(vars(board))
     new.lanes = lanes
@@ -167,12 +165,12 @@ def copied(board: Switchboard, renamed: dict[Ticket, Ticket]) -> Switchboard:
 
 def _copied_lane(old: Lane, renamed: dict[Ticket, Ticket]) -> Lane:
     new = _twin(old)
-    new.inside = {_copied_ticket(ticket, renamed): None for ticket in old.inside}
-    new.waiting = {_copied_ticket(ticket, renamed): None for ticket in old.waiting}
-    new.lost = {_copied_ticket(ticket, renamed) for ticket in old.lost}
+    new.inside = {_copied_ticket(ticket, new, renamed): None for ticket in old.inside}
+    new.waiting = {_copied_ticket(ticket, new, renamed): None for ticket in old.waiting}
+    new.lost = {_copied_ticket(ticket, new, renamed) for ticket in old.lost}
     new.late = {renamed[ticket] for ticket in old.late}
     new.watched = None if old.watched is None else renamed[old.watched]
-    new.ranks = ranked(new.waiting)
+    new.ranks = ranked(new.waiting) if new.waiting else {}
     new.arrival_log = list(old.arrival_log)
     new.arrival_sums = list(old.arrival_sums)
     new.lulls = old.lulls.copy()
@@ -180,8 +178,9 @@ def _copied_lane(old: Lane, renamed: dict[Ticket, Ticket]) -> Lane:
     return new
 
 
-def _copied_ticket(old: Ticket, renamed: dict[Ticket, Ticket]) -> Ticket:
+def _copied_ticket(old: Ticket, lane: Lane, renamed: dict[Ticket, Ticket]) -> Ticket:
     new = renamed[old] = _twin(old)
+    new.lane = lane
     return new
 
 
@@ -195,9 +194,18 @@ def _copied_plan(old: Plan, lanes: dict[str, Lane]) -> Plan:
 
 
 def _twin(old: Slotted) -> Slotted:
-    """Return a shallow copy; what `copy.copy` does, several times quicker."""
-    kind = type(old)
-    new = object.__new__(kind)
-    for slot in kind.__slots__:
-        setattr(new, slot, getattr(old, slot))
-    return new
+    """Return a shallow copy; what `copy.copy` does, many times quicker."""
+    twin: Slotted = _TWINS[type(old)](old)
+    return twin
+
+
+def _twins_of(kind: type[Lane | Ticket | Plan]) -> Callable[[Any], Any]:
+    """Return a function that copies objects of this kind, written out slot by slot."""
+    lines = "".join(f"    new.{slot} = old.{slot}\n" for slot in kind.__slots__)
+    made: dict[str, Any] = {"new_object": object.__new__, "kind": kind}
+    exec(f"def twin(old):\n    new = new_object(kind)\n{lines}    return new", made)
+    twin: Callable[[Any], Any] = made["twin"]
+    return twin
+
+
+_TWINS = {kind: _twins_of(kind) for kind in (Lane, Ticket, Plan)}

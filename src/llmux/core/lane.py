@@ -251,12 +251,14 @@ class Lane:
     def end_life(self, *, died: bool = False) -> None:
         """Count those inside no more: their backend is gone, and only their leaving is awaited.
 
-        Of a backend that `died` (or hung) nobody had an order: they may come back.
+        Of a backend that `died` (or hung) nobody had an order: they may come back. What it has
+        proven ends here and no sooner: an answer may come while its sleep hook runs.
         """
         for ticket in self.inside:
             ticket.stage = BEREFT if died else LOST
             self.lost.add(ticket)
         self.inside.clear()
+        self.proven = False
 
     def fold_arrivals(self, now: float) -> None:
         """Work the logged arrivals into the decayed sums, which are then as of `now`."""

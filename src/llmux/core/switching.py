@@ -228,7 +228,6 @@ class Switching(Holding):
             lane = plan.leaving[0]
             plan.stage = Stage.SLEEPING
             lane.phase = Phase.SLEEPING
-            lane.proven = False
             reason = f"make room for {plan.target.name}"
             if plan.recovering:
                 reason = plan.renewal or "recover"
