@@ -13,7 +13,8 @@ from llmux.core.ticket import Ticket
 from llmux.errors import LlmuxError, NotReadyError
 from proof.chance import Chance
 from proof.engines import Engine, Truth
-from proof.watch import Watch, WatchedSwitcher
+from proof.watch import Watch
+from proof.watched import WatchedSwitcher
 
 RETRY = 0.25
 """Seconds between two tries at a backend that still loads."""

@@ -25,7 +25,8 @@ from llmux.runtime.statefile import StateFile
 from llmux.runtime.staterecord import dump, replace
 from proof.chance import Chance
 from proof.engines import HOLDING, Engine, Machine, Process, Truth
-from proof.watch import Watch, WatchedSwitcher
+from proof.watch import Watch
+from proof.watched import WatchedSwitcher
 
 REFUSES = Look(Answer.REFUSES, "the port refuses connections")
 SILENT = Look(Answer.SILENT, "no answer")

@@ -7,7 +7,8 @@ decided, and what is true of engines: that is the machine's to hold.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from llmux.core import effects as fx
 from llmux.core import events as ev
@@ -16,14 +17,18 @@ from llmux.core.board import Switchboard
 from llmux.core.desk import ARRIVALS_KEPT
 from llmux.core.health import LADDER
 from llmux.core.lane import LaneSettings, Phase
-from llmux.core.ticket import GONE, NEW, WAITING, Ticket
-from llmux.runtime.switcher import ModelSwitcher
+from llmux.core.plan import IDLE
+from llmux.core.ticket import WAITING, Ticket
 from proof.chance import Chance
+
+if TYPE_CHECKING:
+    from proof.watched import WatchedSwitcher
 
 TICK = 0.001
 """Seconds by which a bound may be missed: one turn of the loop."""
 THOROUGH = 64
 """Every so many facts the books are compared ticket by ticket, not only by their sums."""
+OPERATOR = ev.OrderGiven(0, "").by
 LIVELOCK = 20_000
 """Facts at one moment that are no work any more."""
 HEARTBEAT = 5.0
@@ -47,8 +52,15 @@ class Watch:
         """What hooks and looks have told of each model."""
         self._hook: fx.RunHook | None = None
         self._orders: dict[int, str] = {}
+        self._operators: set[int] = set()
+        """Orders that somebody waits for, as nobody does for those of a policy's scheduler."""
         self._restore: str | None = None
         self._failures: dict[str, tuple[int, float]] = {}
+        """How often in a row each model has failed, and when last."""
+        self._proven: set[str] = set()
+        """Models that have answered somebody since their wake, or whose wake nobody saw."""
+        self._drain: tuple[str, float] | None = None
+        """Which model is drained, and since when."""
         self._adopted: set[str] = set()
         self._started: tuple[str, str] | None = None
         self._closed = False
@@ -131,6 +143,7 @@ class Watch:
                 self._hook_ended(event, now)
             case ev.BackendDied(model, hung):
                 if self._told[model] == "awake":
+                    self._count_death(model, hung, now)
                     self._told[model] = "hung" if hung else "dead"
                     self._orphans.update(self.inside[model])
                     if not hung:
@@ -139,18 +152,22 @@ class Watch:
             case ev.Recovered(model):
                 if self._told[model] in {"hung", "unclear"}:
                     self._told[model] = "awake"
+                    self._proven.add(model)
             case ev.Surveyed(awake, unclear):
                 for name in self._told:
                     known = "awake" if name in awake else "unclear" if name in unclear else "dead"
                     self._told[name] = known
                 self._adopted = {*awake, *unclear}
+                self._proven = set(awake)
             case ev.RequestReturned(ticket):
                 if self.inside[ticket.lane.name].pop(ticket, 0) is None or ticket in self._lost:
                     self._lost.discard(ticket)
                     self._orphans.discard(ticket)
                     self._returned.add(ticket)
-            case ev.OrderGiven(number, model):
+            case ev.OrderGiven(number, model, by):
                 self._orders[number] = model
+                if by == OPERATOR:
+                    self._operators.add(number)
             case ev.OrderWithdrawn(number):
                 self._orders.pop(number, None)
             case ev.GatewayClosing():
@@ -162,6 +179,7 @@ class Watch:
         model = hook.model
         if hook.hook == "wake":
             self._told[model] = "awake" if event.ok else "broken"
+            self._proven.discard(model)
             count, _ = self._failures.get(model, (0, 0.0))
             if not event.ok:
                 self._failures[model] = (min(count + 1, LADDER), now)
@@ -171,6 +189,8 @@ class Watch:
             return
         cleaning = hook.model == hook.target and hook.reason != "recover"
         self._told[model] = "asleep" if event.ok or cleaning else event.left
+        if self._told[model] == "awake":
+            self._proven.add(model)
         if self._told[model] == "asleep":
             self._adopted.discard(model)
             if not cleaning:
@@ -178,6 +198,14 @@ class Watch:
         if cleaning:  # the rest begins when the clean-up is over
             count, _ = self._failures.get(model, (1, 0.0))
             self._failures[model] = (count, now)
+
+    def _count_death(self, model: str, hung: bool, now: float) -> None:
+        """I12: who dies before its first answer has failed to wake; a hang in a drain is none."""
+        draining = self._drain is not None and self._drain[0] == model
+        if model in self._proven or (hung and draining):
+            return
+        count, _ = self._failures.get(model, (0, 0.0))
+        self._failures[model] = (min(count + 1, LADDER), now)
 
     def _lose(self, model: str) -> None:
         """Whoever is inside has lost the backend, and is counted no more."""
@@ -188,6 +216,7 @@ class Watch:
         """Hear that a backend has answered somebody inside: its failures are forgiven."""
         if ticket in self.inside[ticket.lane.name]:
             self._failures.pop(ticket.lane.name, None)
+            self._proven.add(ticket.lane.name)
 
     def after(self, event: ev.Event, orders: list[fx.Effect], now: float) -> None:
         """Hear what the board orders upon a fact, and hold the books against it."""
@@ -296,6 +325,10 @@ class Watch:
                 if self._started is not None:
                     self._wrong(f"a switch to {target} began inside another")
                 self._started = (source, target)
+                if source != IDLE and (self._hook is None or self._hook.hook == "sleep"):
+                    self._drain = (source, self._chance.now())
+            case n.DrainEnded():
+                self._drain = None
             case n.SwitchAbandoned(source, target):
                 self._switch_over(source, target)
             case n.ModelActivated(target, source, _) | n.SwitchFailed(target, source, _):
@@ -304,7 +337,7 @@ class Watch:
     def _switch_over(self, source: str, target: str) -> None:
         if self._started is None or self._started[1] != target:
             self._wrong(f"a switch {source}->{target} ended that had not begun")
-        self._started = None
+        self._started = self._drain = None
 
     def chosen(self, target: str, now: float) -> None:
         """I10: whoever is overdue goes first, by deadline, whatever the policy wants."""
@@ -354,6 +387,15 @@ class Watch:
         if chance.events % THOROUGH == 0:
             self._check_thoroughly(now)
 
+    def _hold_drain(self, model: str, since: float, now: float) -> None:
+        """I14: no drain outlasts its bound, but where answers may, and some still run."""
+        lane = self._lanes[model]
+        bound = lane.drain_timeout
+        if bound is None or now <= since + bound + TICK or now == self._jumped:
+            return
+        if lane.cut_drain or not self.inside[model]:
+            self._wrong(f"I14: {model} is drained for {now - since:g} s, {bound:g} may")
+
     def _check_thoroughly(self, now: float) -> None:
         board = self._board
         total = 0
@@ -380,7 +422,17 @@ class Watch:
         self._orphans &= {one for there in self.inside.values() for one in there}
 
     def settled(self) -> None:
-        """I14: hear that all orders were carried out; alarms are as many as there is cause for."""
+        """Hear that all orders were carried out: who has room admits, alarms have their cause."""
+        for lane in self._board.awake:
+            if self.waiting[lane.name] and not self._board.held:
+                limit = self._lanes[lane.name].max_in_flight
+                if limit is None or len(self.inside[lane.name]) < limit:
+                    self._wrong(f"{lane.name} serves, has room, and lets somebody wait")
+        if self._drain is not None:
+            self._hold_drain(*self._drain, self._chance.now())
+        orders = self._board.orders
+        if orders and not (orders.keys() & self._operators) <= self._switcher.living:
+            self._wrong("the order of an operator who is gone still stands")
         total = sum(len(queue) for queue in self.waiting.values())
         alarms = len(self._switcher._alarms)
         if alarms > 8 * len(self._lanes) + total:
@@ -402,64 +454,3 @@ class Watch:
     def _wrong(self, what: str) -> None:
         if not self.over:
             self._chance.violated(what)
-
-
-class WatchedBoard(Switchboard):
-    """The real board, with somebody who listens to what it is told and what it orders."""
-
-    watch: Watch
-
-    def handle(self, event: ev.Event, now: float) -> list[fx.Effect]:
-        """Take one fact as the board does."""
-        watch = self.watch
-        watch.before(event, now)
-        plan = self.plan
-        orders = super().handle(event, now)
-        watch.after(event, orders, now)
-        if self.plan is not plan and self.plan is not None and not self.plan.recovering:
-            watch.chosen(self.plan.target.name, now)
-        return orders
-
-    def enter(self, ticket: Ticket, now: float) -> bool:
-        """Admit or not as the board does."""
-        admitted = super().enter(ticket, now)
-        self.watch.entered(ticket, now, admitted)
-        return admitted
-
-    def leave(self, ticket: Ticket, now: float) -> bool:
-        """Count out as the board does."""
-        was = ticket.stage
-        look = super().leave(ticket, now)
-        if was not in {GONE, NEW}:
-            self.watch.left(ticket, now)
-        return look
-
-
-class WatchedSwitcher(ModelSwitcher):
-    """The real switcher, its board watched, and its fence timed by the virtual clock."""
-
-    board: WatchedBoard
-    perished = False
-
-    def tell(self, fact: ev.Event) -> None:
-        """Take a fact as the switcher does, as long as it lives."""
-        if not self.perished:
-            outermost = not self._busy
-            super().tell(fact)
-            if outermost:
-                self.board.watch.settled()
-
-    def look_through(self, watch: Watch, stopwatch: Callable[[], float]) -> None:
-        """Begin to watch; to be called before the first fact."""
-        self.board.__class__ = WatchedBoard
-        self.board.watch = watch
-        self._guard._stopwatch = stopwatch
-        watch.look_at(self, self.board)
-
-    def perish(self) -> None:
-        """Go as kill -9 lets it go."""
-        self.perished = True
-        for handle in self._alarms.values():
-            handle.cancel()
-        for task in self._tasks:
-            task.cancel()
