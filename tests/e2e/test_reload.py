@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from http.client import HTTPConnection
 from signal import SIGHUP, SIGTERM
 from typing import Any
 
@@ -29,6 +30,14 @@ def add(house: House, model: str) -> None:
     house.models[model] = keys
 
 
+def again(client: HTTPConnection, model: str) -> int:
+    """Ask over a connection that is kept, and return the status."""
+    client.request("POST", "/v1/chat/completions", json.dumps({"model": model}))
+    answer = client.getresponse()
+    answer.read()
+    return answer.status
+
+
 def test_a_stream_lives_on_and_a_new_model_can_be_asked(build: Build) -> None:
     """Nothing of the running answer is lost, and the new model is woken like every other."""
     house = build("a").start()
@@ -47,14 +56,20 @@ def test_a_stream_lives_on_and_a_new_model_can_be_asked(build: Build) -> None:
 
 
 def test_the_awake_model_is_removed_while_it_streams(build: Build) -> None:
-    """Its answer ends first, then its old sleep hook runs; who comes meanwhile hears 404."""
+    """Its answer ends first, then its old sleep hook runs; who comes meanwhile hears 404.
+
+    So does who sends the same head again over the same connection.
+    """
     house = build("a", "b").start()
     held = house.hold("a", "long")
+    kept = HTTPConnection("127.0.0.1", house.port, timeout=20)
+    assert again(kept, "a") == again(kept, "a") == 200
     gone = house.models.pop("a")
     told = reload(house)
     assert told["removed"] == "a"
     late = house.ask("a")
     assert (late.status, late.error["code"]) == (404, "model_not_found")
+    assert again(kept, "a") == 404
     asked = house.queue("b", "next")
     assert "sleep-begin a" not in house.hooks()
     house.release("long")

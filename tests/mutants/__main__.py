@@ -28,6 +28,7 @@ STORIES = [
     "tests/core/test_rulings.py",
     "tests/core/test_times.py",
     "tests/runtime/test_guard.py",
+    "tests/runtime/test_removed.py",
     "tests/runtime/test_switcher_turns.py",
     "tests/runtime/test_switcher_policies.py",
     "tests/runtime/test_switcher_orders.py",

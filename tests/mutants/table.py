@@ -19,7 +19,8 @@ LIFE = "core/life.py"
 PLAN = "core/plan.py"
 TIMES = "core/times.py"
 RULINGS = "core/rulings.py"
-DRIVER = "runtime/switcher.py"
+DRIVER = "runtime/driver.py"
+SWITCHER = "runtime/switcher.py"
 GUARD = "runtime/guard.py"
 
 
@@ -588,19 +589,19 @@ MUTANTS = [
     # ---- the driver ----------------------------------------------------------------------------
     Mutant(
         "a request cancelled in the queue is never counted out",
-        DRIVER,
+        SWITCHER,
         "        try:\n            await self.admission(ticket)\n            yield",
         "        await self.admission(ticket)\n        try:\n            yield",
     ),
     Mutant(
         "a lease cancelled in the queue is never given back",
-        DRIVER,
+        SWITCHER,
         "        except BaseException:\n            self.leave(ticket)\n",
         "        except Exception:\n            self.leave(ticket)\n",
     ),
     Mutant(
         "an order outlives the operator who gave it",
-        DRIVER,
+        SWITCHER,
         "            if future.cancelled() or not future.done():\n",
         "            if not future.done():\n",
     ),
@@ -612,7 +613,7 @@ MUTANTS = [
     ),
     Mutant(
         "an arrival at the awake model does not ask the policy again",
-        DRIVER,
+        SWITCHER,
         "            self.tell(ev.Looked())\n            return True\n",
         "            return True\n",
     ),
@@ -721,5 +722,17 @@ MUTANTS = [
         PLAN,
         "        if target is self.source:\n",
         "        if False:\n",
+    ),
+    Mutant(
+        "renewal: a known head brings requests to a model that was taken out",
+        SWITCHER,
+        "        if lane is None or lane.change is _REMOVE:\n",
+        "        if lane is None:\n",
+    ),
+    Mutant(
+        "renewal: a model that was taken out can be asked for until it sleeps",
+        DESK,
+        "        if lane is None or lane.change is Change.REMOVE:\n            raise",
+        "        if lane is None:\n            raise",
     ),
 ]

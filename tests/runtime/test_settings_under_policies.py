@@ -14,7 +14,7 @@ import pytest
 from llmux.core.lane import LaneSettings
 from llmux.policy import FifoPolicy, PolicySettings, Skip, SwitchNow, SwitchPolicy
 from llmux.policy.balance import BalancePolicy
-from llmux.runtime.switcher import lane_settings
+from llmux.runtime.driver import lane_settings
 from llmux.testing import FakeHooks, run_virtual
 from tests.runtime.house import Asked, House
 
