@@ -346,3 +346,12 @@ def test_a_kill_script_is_looked_for_as_the_other_hooks_are(tmp_path: Path) -> N
 def test_a_script_in_the_right_place_is_not_warned_of(tmp_path: Path) -> None:
     loaded, process_dir = _scripts(tmp_path, "config", "home")
     assert script_findings(loaded, process_dir) == []
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "config.json"])
+def test_a_byte_order_mark_and_line_ends_of_windows_are_no_mistakes(
+    tmp_path: Path, name: str
+) -> None:
+    text = '{"models":\r\n {"a": {"port": 8001, "wake": "w", "sleep": "s"}}}\r\n'
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert list(load_config(tmp_path / name).config.models) == ["a"]

@@ -276,3 +276,30 @@ def test_a_hangup_in_the_middle_of_the_start_is_not_lost(build: Build, delay: fl
     until(house.ready, "the gateway gets ready")
     until(lambda: b'"b"' in house.get("/v1/models").body, "the new file holds")
     assert house.ask("b").who == "b"
+
+
+def test_reloads_under_load_lose_nobody(build: Build) -> None:
+    """Models come and go, hooks and limits change: whoever asks is answered, or told 404."""
+    house = build("a", "b", "c").start()
+    every = dict(house.models)
+    asked = []
+    for turn in range(9):
+        asked += [house.send(model) for model in "abcab"]
+        house.models = dict(every)
+        house.models["a"] |= {"max_in_flight": turn % 3 or None}
+        if turn % 2:
+            del house.models["c"]
+        if turn % 4 == 1:
+            house.models["b"] |= {"sleep": f"{every['b']['sleep']}\n# {turn}"}
+        house.policy = {"name": ("fifo", "balance")[turn % 2]}
+        reload(house)
+    answers = [one.result(60) for one in asked]
+    assert {one.status for one in answers} <= {200, 404}
+    for model, answer in zip("abcab" * 9, answers, strict=True):
+        if answer.status == 200:
+            assert answer.who == model
+        else:
+            assert model == "c"
+    until(lambda: not any(house.inside(one) for one in every), "nobody is left inside")
+    assert house.ask("c").who == "c"
+    house.assert_one_awake()
