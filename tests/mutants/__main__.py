@@ -22,6 +22,7 @@ STORIES = [
     "tests/core/test_board_switch.py",
     "tests/core/test_board_life.py",
     "tests/core/test_board_policy.py",
+    "tests/core/test_board_renewal.py",
     "tests/core/test_places.py",
     "tests/core/test_costs.py",
     "tests/core/test_priority.py",

@@ -21,6 +21,7 @@ TIMES = "core/times.py"
 RULINGS = "core/rulings.py"
 DRIVER = "runtime/driver.py"
 SWITCHER = "runtime/switcher.py"
+RENEWAL = "core/renewal.py"
 GUARD = "runtime/guard.py"
 
 
@@ -734,5 +735,48 @@ MUTANTS = [
         DESK,
         "        if lane is None or lane.change is Change.REMOVE:\n            raise",
         "        if lane is None:\n            raise",
+    ),
+    # ---- a config that is read anew ----------------------------------------------------------
+    Mutant(
+        "a changed model is put to sleep in the middle of a switch",
+        RENEWAL,
+        "lane.phase is Phase.AWAKE and not busy and not lane.stuck",
+        "lane.phase is Phase.AWAKE and not lane.stuck",
+    ),
+    Mutant(
+        "who waits for a model that was taken out is never told",
+        RENEWAL,
+        "        self._reject_waiting(lane, removed(lane.name))\n",
+        "",
+    ),
+    Mutant(
+        "a model that was taken out and sleeps stays",
+        RENEWAL,
+        "        if lane.phase is Phase.ASLEEP and lane.change is not Change.REMOVE:\n",
+        "        if lane.phase is Phase.ASLEEP:\n",
+    ),
+    Mutant(
+        "a new model that is awake is adopted beside another",
+        RENEWAL,
+        "            if unwanted or self.plan is not None or self._in_the_way(lane, up):\n",
+        "            if unwanted or self.plan is not None:\n",
+    ),
+    Mutant(
+        "a new deadline counts from the reload",
+        RENEWAL,
+        "ticket.arrived, new.request_timeout, now)",
+        "now, new.request_timeout, now)",
+    ),
+    Mutant(
+        "a model that the config wants back as it was is put to sleep all the same",
+        RENEWAL,
+        "(self.closed or plan.target.change is Change.NONE)",
+        "self.closed",
+    ),
+    Mutant(
+        "new hooks inherit the breaker of the old ones",
+        RENEWAL,
+        "        if lane.resting:\n            lane.resting = False\n",
+        "        if False:\n            lane.resting = False\n",
     ),
 ]

@@ -58,6 +58,21 @@ fi
 exec "$python" -P "$engine" --port "$LLMUX_PORT" --wait-gone
 """
 
+WARDEN = """\
+# Outlives a demo that cannot tidy up any more (kill -9): ends the gateway and removes the folder.
+# On its stdin come the gateway's pid, and a second line when there is nothing left to do.
+read -r gateway
+read -r done && exit
+tries=0
+while test -n "$gateway" && kill "$gateway" 2>/dev/null; do
+    tries=$((tries + 1))
+    test "$tries" -lt 50 || kill -9 "$gateway"
+    sleep 0.2
+done
+sleep 1.5  # an engine looks once a second whether its owner is gone
+rm -rf "$1"
+"""
+
 Event = dict[str, Any]
 
 
@@ -80,6 +95,7 @@ class Stage:
         self.folder: Path | None = None
         self._engine_ports: dict[str, int] = {}
         self._gateway: asyncio.subprocess.Process | None = None
+        self._warden: asyncio.subprocess.Process | None = None
         self._listening: asyncio.Task[None] | None = None
         self._said: deque[str] = deque(maxlen=30)
 
@@ -120,6 +136,13 @@ class Stage:
             self._engine_ports[model] = next(port for port in engine_ports if port != self.port)
         self.folder = Path(tempfile.mkdtemp(prefix="llmux-demo-"))
         config = _write(self.folder, self.port, self._engine_ports)
+        self._warden = await asyncio.create_subprocess_exec(
+            *("sh", "-c", WARDEN, "llmux-demo-warden", str(self.folder)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
         self._gateway = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "llmux", "--config", str(config), "--log-format", "json"),
@@ -129,6 +152,7 @@ class Stage:
             limit=1024 * 1024,
             start_new_session=True,  # Ctrl-C is for the demo, which stops it in good order
         )
+        self._tell_warden(str(self._gateway.pid))
         self._listening = asyncio.create_task(self._listen())
         try:
             async with asyncio.timeout(START_SECONDS):
@@ -184,6 +208,16 @@ class Stage:
             await asyncio.to_thread(_end_engines, self.folder, self._engine_ports)
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = None
+        if self._warden is not None:
+            if self._gateway is None:
+                self._tell_warden("")
+            self._tell_warden("done")
+            await self._warden.wait()
+
+    def _tell_warden(self, line: str) -> None:
+        assert self._warden is not None
+        assert self._warden.stdin is not None
+        self._warden.stdin.write(f"{line}\n".encode())
 
 
 def _write(folder: Path, port: int, engine_ports: dict[str, int]) -> Path:
