@@ -14,7 +14,7 @@ COMPILE := uv pip compile pyproject.toml --universal --generate-hashes --no-head
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports mutants model-check simulate-faults \
-        simulate-faults-planted bench bench-quick bench-memory bench-scheduling profile format lock \
+        simulate-faults-planted bench bench-quick bench-memory bench-scheduling profile pictures format lock \
         clean dev
 
 help:  ## say what there is to make
@@ -64,6 +64,9 @@ simulate-faults: dev  ## the real board and driver under faults drawn from seeds
 
 simulate-faults-planted: dev  ## plant faults and show which the simulation finds within 1 M events
 	@$(PY) -m proof.planted $(ARGS)
+
+pictures: dev  ## write anew what is made from the code: pictures and the schema of the config
+	@$(PY) -m llmux schema --output docs/config.schema.json
 
 format: dev  ## let ruff put the files into shape
 	@$(PY) -m ruff check --fix

@@ -321,3 +321,19 @@ def test_check_warns_of_what_a_configs_own_policy_does_wrong(home: Path) -> None
     (home / "own.yaml").write_text(f"{config}\npolicy: {{name: ./idle.py, max_wait_secs: 60}}\n")
     done = llmux("check", "-c", "own.yaml", cwd=home)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_schema_writes_the_same_to_a_file_and_to_standard_output(home: Path) -> None:
+    shown = llmux("schema", cwd=home)
+    written = llmux("schema", "-o", "llmux.schema.json", cwd=home)
+    assert (shown.returncode, written.returncode, written.stdout) == (0, 0, "")
+    assert (home / "llmux.schema.json").read_text() == shown.stdout
+    assert json.loads(shown.stdout)["properties"]["models"]
+
+
+def test_schema_says_why_a_file_cannot_be_written(home: Path) -> None:
+    done = llmux("schema", "--output", "no/such/place.json", cwd=home)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "llmux schema: no/such/place.json cannot be written: No such file or directory\n"
+    )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from llmux.cli.schema import schema_text
 from llmux.config import Config, ModelConfig, parse_config
 from llmux.config.model import SECTIONS
 from llmux.config.rules import REQUIRED, Inherit, Rule, rules
@@ -82,6 +83,11 @@ def test_the_page_has_no_section_with_a_table_that_the_schema_does_not_know() ->
     headings = re.findall(r"^## (.*)$", PAGE, re.M)
     tables = {heading for heading in headings if "| `" in section_of(PAGE, heading)}
     assert tables == set(HEADINGS)
+
+
+def test_the_schema_beside_the_page_is_what_the_command_writes() -> None:
+    written = Path(__file__).parents[2] / "docs/config.schema.json"
+    assert written.read_text() == schema_text(), "make pictures writes it anew"
 
 
 def test_every_example_of_the_page_is_a_config_without_a_warning() -> None:

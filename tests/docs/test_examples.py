@@ -6,10 +6,15 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
-from llmux.config import parse_config
+from llmux.config import parse_config, scalars
+from llmux.config.nodes import ListNode, MappingNode, Node, Scalar
+from llmux.config.schema import json_schema
+from llmux.config.yaml_reader import read_yaml
 from tests.docs.pages import PAGES, ROOT, blocks, names, read
 
 CONFIGS = [
@@ -27,6 +32,21 @@ SCRIPTS = [
 @pytest.mark.parametrize("text", CONFIGS)
 def test_every_config_on_a_page_loads_without_a_warning(text: str) -> None:
     assert parse_config(text, "config.yaml").warnings == ()
+
+
+def seen(node: Node | None) -> Any:
+    """What an editor sees in YAML 1.2."""
+    if isinstance(node, MappingNode):
+        return {key.value: seen(value) for key, value in node.entries}
+    if isinstance(node, ListNode):
+        return [seen(item) for item in node.items]
+    assert isinstance(node, Scalar)
+    return scalars.plain(node)
+
+
+@pytest.mark.parametrize("text", CONFIGS)
+def test_every_config_on_a_page_is_one_for_an_editor_too(text: str) -> None:
+    Draft202012Validator(json_schema()).validate(seen(read_yaml(text)[0]))
 
 
 @pytest.mark.parametrize("text", SCRIPTS)

@@ -22,6 +22,7 @@ VERBS: Final = {
     "serve": "Serve the models; what llmux without a verb does.",
     "check": "Read the config and tell every mistake in it.",
     "why": "Say why the gateway that runs switched, or did not.",
+    "schema": "Write the JSON Schema of the config, for editors.",
     "simulate": "Replay a trace under several policies, in virtual time.",
     "demo": "Serve three toy models and show how they take turns.",
 }
