@@ -67,6 +67,7 @@ simulate-faults-planted: dev  ## plant faults and show which the simulation find
 
 pictures: dev  ## write anew what is made from the code: pictures and the schema of the config
 	@$(PY) -m llmux schema --output docs/config.schema.json
+	@$(PY) -m tools.floors
 
 format: dev  ## let ruff put the files into shape
 	@$(PY) -m ruff check --fix
@@ -83,4 +84,4 @@ dev:
 
 clean:  ## remove the environments and all caches
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
-	find src tests bench proof -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests bench proof tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Commands for those who work on llmux; nothing of it is installed."""
