@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from math import e
 from typing import Any
 
 import pytest
 
 from llmux.core import events as ev
+from llmux.core.costs import SwitchCostTracker
 from llmux.core.lane import LaneSettings
+from llmux.core.ticket import Ticket
 from llmux.core.view import Active, policy_context, schedule_context, snapshot, state
-from llmux.policy.base import Decision, Defer, Skip, SwitchNow
+from llmux.policy.base import Decision, Defer, ModelView, Skip, SwitchNow
 from tests.core.world import World
 
 
@@ -471,6 +474,60 @@ def test_the_contexts_tell_what_the_contract_names() -> None:
     assert view.phase == "active"
     assert view.models["a"].sum_wait == 3.0
     assert view.models["b"].started == (5.0,)
+
+
+def test_a_view_has_each_number_in_its_own_field() -> None:
+    """Each is different here, so that no two could change places unseen."""
+    world = World(LaneSettings("a", priority=2.0, max_wait=500.0), "b")
+    lane = world.board.lanes["a"]
+    lane.rate_windows, lane.arrival_sums, lane.sums_at = (30.0,), (7.0,), 30.0
+    lane.service_mean, lane.service_samples, lane.last_failure = 8.5, 9, 10.0
+    lane.lulls.lengths, lane.lulls.begun = (11.0,), [12.0]
+    world.board.costs.record_hook("a", "sleep", 13.0)
+    world.board.costs.record_hook("a", "wake", 14.0)
+    for world.now in (20.0, 22.0, 24.0):
+        lane.queue(Ticket(lane, world.now))
+    lane.last_arrival = 24.5
+    lane.put_inside(Ticket(lane, 16.0), 17.0)
+    told = snapshot(world.board, 30.0).models["a"]
+    assert told == ModelView(
+        name="a",
+        phase="asleep",
+        waiting=3,
+        oldest_wait=10.0,
+        sum_wait=24.0,
+        weighted_waiting=6.0,
+        weighted_sum_wait=48.0,
+        urgency=20.0,
+        in_flight=1,
+        started=(17.0,),
+        service_seconds=8.5,
+        service_samples=9,
+        arrivals=(7.0,),
+        last_arrival=24.5,
+        lulls=(11.0,),
+        lull_since=12.0,
+        sleep_seconds=13.0,
+        wake_seconds=14.0,
+        max_wait=500.0,
+        priority=2.0,
+        last_failure=10.0,
+    )
+    assert snapshot(world.board, 60.0).models["a"].arrivals[0] == pytest.approx(7.0 / e)
+    assert told.arrivals == (7.0,), "what was shown once stays as it was"
+    with pytest.raises(AttributeError):
+        told.waiting = 0  # type: ignore[misc]
+
+
+def test_what_hooks_take_is_known_anew_as_soon_as_it_was_learned() -> None:
+    costs = SwitchCostTracker()
+    assert costs.both_hooks("a") == (None, None)
+    costs.record_hook("a", "wake", 4.0)
+    assert costs.both_hooks("a") == (None, 4.0)
+    costs.restore({}, {("a", "sleep"): 2.0})
+    assert costs.both_hooks("a") == (2.0, 4.0)
+    costs.forget("a")
+    assert costs.both_hooks("a") == (None, None)
 
 
 def test_the_snapshot_follows_the_switch() -> None:

@@ -63,7 +63,7 @@ def test_lulls_read_late_and_all_at_once_are_those_that_were() -> None:
 def test_the_snapshot_shows_the_lulls_of_a_model_also_while_it_sleeps() -> None:
     world = World("a", "b")
     for lane in world.board.lanes.values():
-        lane.rate_windows, lane.arrival_sums = (30.0,), [0.0]
+        lane.rate_windows, lane.arrival_sums = (30.0,), (0.0,)
     first = world.wake("a")
     world.now += 3.0
     world.leave(first)

@@ -84,7 +84,7 @@ def test_a_lull_of_a_model_that_nobody_asks_for_ends_at_once() -> None:
 
 
 def test_a_lull_lasts_until_those_who_wait_have_paid_for_the_trip() -> None:
-    a = replace(busy("a", 0, 0.5), arrivals=(15.0, 150.0))
+    a = busy("a", 0, 0.5)._replace(arrivals=(15.0, 150.0))
 
     def at(age: float) -> Verdict:
         return weigh(world("a", a, view("b", (age,))))
@@ -106,7 +106,7 @@ def test_a_lull_lasts_until_those_who_wait_have_paid_for_the_trip() -> None:
 
 def test_a_tipped_balance_waits_for_a_busy_model_without_newcomers() -> None:
     """Where no newcomer can lengthen the drain, waiting for the next answer is free."""
-    a = replace(busy("a", 3, 0.02), last_arrival=990.0)
+    a = busy("a", 3, 0.02)._replace(last_arrival=990.0)
     verdict = weigh(world("a", a, view("b", (20.0,))))
     one = only(verdict)
     assert one.stay >= one.leave
@@ -166,7 +166,7 @@ def test_priority_counts_in_number_age_and_urgency_but_not_in_the_batch() -> Non
 
 def test_silence_of_the_awake_model_lowers_what_leaving_costs() -> None:
     fresh = busy("a", 0, 0.5)
-    silent = replace(fresh, last_arrival=900.0)  # at most one arrival in 100 s
+    silent = fresh._replace(last_arrival=900.0)  # at most one arrival in 100 s
     loud, quiet = (only(weigh(world("a", a, view("b", (10.0,))))) for a in (fresh, silent))
     assert quiet.leave < loud.leave / 20
 
@@ -202,7 +202,7 @@ def test_the_same_snapshot_gets_the_same_answer_for_each_model_asked_about() -> 
 
 
 def test_a_stay_says_why_and_when_it_will_look_again() -> None:
-    a = replace(busy("llama", 2, 0.5), arrivals=(15.0, 150.0))
+    a = busy("llama", 2, 0.5)._replace(arrivals=(15.0, 150.0))
     snapshot = world("llama", a, view("mistral", (5.0, 4.0)))
     answer = BalancePolicy().on_pending_request(PolicyContext("mistral", snapshot=snapshot))
     assert isinstance(answer, Skip)
@@ -248,8 +248,7 @@ def test_an_option_scales_every_second() -> None:
     }
     policy = BalancePolicy.from_config(None, small)
     assert policy.rate_windows == (0.03, 0.3)
-    a = replace(
-        busy("a", 2, 0.5),
+    a = busy("a", 2, 0.5)._replace(
         sleep_seconds=0.001,
         wake_seconds=0.01,
         last_arrival=1.0,
@@ -328,8 +327,7 @@ def test_whatever_the_world_the_answer_is_a_waiting_model_or_a_later_look(
 
 def test_a_model_whose_callers_come_back_at_once_is_held_for_a_moment() -> None:
     """An agent asks again a second after each answer: b waits two seconds more, not a's callers."""
-    a = replace(
-        busy("a", 0, 0.01),
+    a = busy("a", 0, 0.01)._replace(
         lulls=(1.0,) * 8,
         lull_since=999.5,
         last_arrival=990.0,
@@ -341,17 +339,17 @@ def test_a_model_whose_callers_come_back_at_once_is_held_for_a_moment() -> None:
     assert (verdict.rule, verdict.target) == ("linger", None)
     assert verdict.ask_again == 1.5
     assert "callers often come back at once" in Weighing(world("a", a, b), verdict).sentence("b")
-    gone = weigh(world("a", replace(a, lull_since=997.0), view("b", (60.0,))))
+    gone = weigh(world("a", a._replace(lull_since=997.0), view("b", (60.0,))))
     assert (gone.rule, gone.target) == ("lull", "b")
     crowd = weigh(world("a", a, view("b", (60.0,) * 9)))
     assert crowd.target == "b"  # nine who wait are worth more than one who may come
 
 
 def test_a_model_that_is_left_in_peace_for_long_is_not_expected_to_be_busy_soon() -> None:
-    a = replace(busy("a", 0, 0.2), lulls=(100.0,) * 8, lull_since=1000.0)
+    a = busy("a", 0, 0.2)._replace(lulls=(100.0,) * 8, lull_since=1000.0)
     waiting = view("b", (1.0,))
     learned, unknown = (
         weigh(world("a", a, waiting)),
-        weigh(world("a", replace(a, lulls=()), waiting)),
+        weigh(world("a", a._replace(lulls=()), waiting)),
     )
     assert only(learned).stay > 3 * only(unknown).stay

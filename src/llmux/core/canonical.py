@@ -172,7 +172,6 @@ def _copied_lane(old: Lane, renamed: dict[Ticket, Ticket]) -> Lane:
     new.watched = None if old.watched is None else renamed[old.watched]
     new.ranks = ranked(new.waiting) if new.waiting else {}
     new.arrival_log = list(old.arrival_log)
-    new.arrival_sums = list(old.arrival_sums)
     new.lulls = old.lulls.copy()
     new.pace = None if old.pace is None else old.pace.copy()
     return new

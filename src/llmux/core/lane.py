@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from math import exp
+from operator import mul
 from typing import TYPE_CHECKING
 
 from llmux.core.lulls import Lulls
@@ -174,7 +175,7 @@ class Lane:
         self.weighted_sum = 0.0
         self.rate_windows = rate_windows
         self.arrival_log: list[tuple[float, float]] = []
-        self.arrival_sums = [0.0] * len(rate_windows)
+        self.arrival_sums = (0.0,) * len(rate_windows)
         self.sums_at = 0.0
         self.lulls = Lulls()
         self.pace: Pace | None = None
@@ -262,18 +263,22 @@ class Lane:
 
     def fold_arrivals(self, now: float) -> None:
         """Work the logged arrivals into the decayed sums, which are then as of `now`."""
-        sums, log = self.arrival_sums, self.arrival_log
+        log = self.arrival_log
         if log and self.lulls.begun:
             self.lulls.read_arrivals(log)
-        ago = self.sums_at - now
-        for index, tau in enumerate(self.rate_windows):
-            if sums[index]:
-                sums[index] *= exp(ago / tau)
-            if log:
-                arrivals = [weight * exp((when - now) / tau) for when, weight in log]
-                sums[index] = sum(arrivals, sums[index])
+        sums = map(mul, self.arrival_sums, self.fading(now))
+        if log:
+            windows = self.rate_windows
+            grown = [[weight * exp((when - now) / tau) for when, weight in log] for tau in windows]
+            sums = map(sum, grown, sums)
+        self.arrival_sums = tuple(sums)
         log.clear()
         self.sums_at = now
+
+    def fading(self, now: float) -> list[float]:
+        """Return what is left at `now` of each decayed sum; it depends on `sums_at` alone."""
+        ago = self.sums_at - now
+        return [exp(ago / tau) for tau in self.rate_windows]
 
     def __repr__(self) -> str:
         return (

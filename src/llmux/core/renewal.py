@@ -52,7 +52,7 @@ class Renewal(Life):
             lane.reason = None
             if lane.rate_windows != rate_windows:
                 lane.rate_windows = rate_windows
-                lane.arrival_sums = [0.0] * len(rate_windows)
+                lane.arrival_sums = (0.0,) * len(rate_windows)
                 lane.arrival_log.clear()
         self.rate_windows = rate_windows
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 
-@dataclass(frozen=True, slots=True)
-class ModelView:
-    """One model as a policy sees it; times in seconds, ages counted at `Snapshot.now`."""
+class ModelView(NamedTuple):
+    """One model as a policy sees it; times in seconds, ages counted at `Snapshot.now`.
+
+    A tuple, because one is made of every model for each decision and nobody shall write to it.
+    """
 
     name: str
     phase: str

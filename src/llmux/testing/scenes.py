@@ -63,15 +63,10 @@ def _world(*views: ModelView, **more: Any) -> Callable[[Sequence[float]], Snapsh
         models = {}
         for view in views:
             busy = 0.0 if view.last_arrival is None else 0.3
-            told = {**_fields(view), "arrivals": tuple(busy * tau for tau in windows)}
-            models[view.name] = ModelView(**told)
+            models[view.name] = view._replace(arrivals=tuple(busy * tau for tau in windows))
         return Snapshot(**{**known, **more}, models=MappingProxyType(models))
 
     return build
-
-
-def _fields(view: ModelView) -> dict[str, Any]:
-    return {name: getattr(view, name) for name in ModelView.__slots__}
 
 
 SCENES: Sequence[Scene] = (
