@@ -514,6 +514,7 @@ def test_a_view_has_each_number_in_its_own_field() -> None:
         last_failure=10.0,
     )
     assert snapshot(world.board, 60.0).models["a"].arrivals[0] == pytest.approx(7.0 / e)
+    assert snapshot(world.board, 90.0).models["a"].arrivals[0] == pytest.approx(7.0 / e**2)
     assert told.arrivals == (7.0,), "what was shown once stays as it was"
     with pytest.raises(AttributeError):
         told.waiting = 0  # type: ignore[misc]

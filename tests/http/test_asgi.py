@@ -8,7 +8,7 @@ import json
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ import uvicorn
 from llmux.build import build_app
 from llmux.config import load_config
 from llmux.core.lane import LaneSettings
+from llmux.core.ride import Pace
+from llmux.core.view import Switching
 from llmux.http import Limits
 from llmux.http.asgi import App, Receive, Scope, Send, SwitchLayer
 from llmux.http.asgi_answer import BrokenAnswerError
-from llmux.policy import FifoPolicy
+from llmux.policy import Decision, FifoPolicy, PolicyContext, SwitchNow, SwitchPolicy
 from llmux.runtime.hooks import HookRunner, HookSpec
 from llmux.runtime.switcher import ModelSwitcher
 from tests.runtime.backends import free_port
@@ -284,6 +286,69 @@ async def test_the_layer_tells_a_request_that_outlasts_a_drain_before_its_first_
     assert start["status"] == 503
     assert json.loads(body["body"])["error"]["code"] == "drain_timeout"
     await gone.wait()
+    await layer.close()
+    await switcher.stop()
+    backend.close()
+
+
+async def test_a_request_through_the_layer_rides_free_where_its_answer_is_short() -> None:
+    """While a drains for b, the layer's tickets say what `max_tokens` says, as the gateway's do."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(-1)
+        writer.close()
+
+    class Rides(SwitchPolicy):
+        def on_pending_request(self, context: PolicyContext) -> Decision:
+            return SwitchNow(free_ride=True)
+
+    backend = await asyncio.start_server(talk, "127.0.0.1", 0)
+    port = backend.sockets[0].getsockname()[1]
+    specs = [HookSpec(name, port, "true", "true") for name in ("a", "b")]
+    switcher = ModelSwitcher(HookRunner(specs), Rides())
+    switcher.board.lanes["a"].pace = Pace(usual=1.0, slowest=1.0)
+
+    async def other(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("the request names a model")
+
+    async def send(message: Any) -> None:
+        raise AssertionError("nobody answers")
+
+    layer = SwitchLayer(other, switcher)
+
+    def ask(model: str, tokens: int) -> asyncio.Task[None]:
+        body = b'{"model": "%s", "max_tokens": %d}' % (model.encode(), tokens)
+        messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+        async def receive() -> dict[str, Any]:
+            for message in messages:
+                return message
+            await asyncio.Event().wait()
+            raise AssertionError("nobody leaves")
+
+        fields = [(b"content-length", b"%d" % len(body))]
+        scope: Scope = {"type": "http", "method": "POST", "path": "/v1/x", "headers": fields}
+        return asyncio.create_task(layer(scope, receive, send))
+
+    async def until(moment: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not moment():
+                await asyncio.sleep(0.01)
+
+    long = ask("a", 1000)
+    await until(lambda: switcher.in_flight_count("a") == 1)
+    there = ask("b", 5)
+    await until(lambda: switcher.state() == Switching("a", "b"))
+    longer = ask("a", 5000)
+    await until(lambda: switcher.queue_depths() == {"a": 1, "b": 1})
+    assert switcher.in_flight_count("a") == 1, "whoever outlasts the drain waits"
+    longer.cancel()
+    await until(lambda: not switcher.queue_depths()["a"])
+    short = ask("a", 5)
+    await until(lambda: switcher.in_flight_count("a") == 2)
+    for one in (long, there, short):
+        one.cancel()
+    await asyncio.gather(long, there, longer, short, return_exceptions=True)
     await layer.close()
     await switcher.stop()
     backend.close()

@@ -26,6 +26,7 @@ STORIES = [
     "tests/core/test_places.py",
     "tests/core/test_costs.py",
     "tests/core/test_priority.py",
+    "tests/core/test_ride.py",
     "tests/core/test_rulings.py",
     "tests/core/test_times.py",
     "tests/runtime/test_guard.py",

@@ -22,6 +22,9 @@ RULINGS = "core/rulings.py"
 DRIVER = "runtime/driver.py"
 SWITCHER = "runtime/switcher.py"
 RENEWAL = "core/renewal.py"
+RIDE = "core/ride.py"
+VIEW = "core/view.py"
+COSTS = "core/costs.py"
 GUARD = "runtime/guard.py"
 
 
@@ -778,5 +781,54 @@ MUTANTS = [
         RENEWAL,
         "        if lane.resting:\n            lane.resting = False\n",
         "        if False:\n            lane.resting = False\n",
+    ),
+    Mutant(
+        "rides: whoever would make the drain longer rides too",
+        RIDE,
+        "    return now + tokens * pace.slowest <= max(",
+        "    return now <= max(",
+    ),
+    Mutant(
+        "rides: somebody is overdue, and the drain is still shared",
+        SWITCH,
+        "        if self.closed or plan.cut or any(lane.overdue for lane in self.lanes.values()):\n",
+        "        if self.closed or plan.cut:\n",
+    ),
+    Mutant(
+        "rides: a full model takes a rider",
+        SWITCH,
+        "            while lane.has_place and (ticket := self._next(lane, now)):\n"
+        "                if not may_ride",
+        "            while ticket := self._next(lane, now):\n                if not may_ride",
+    ),
+    Mutant(
+        "rides: they are given to a policy that did not ask for them",
+        SWITCH,
+        "        plan.rides = target.rides and target.wish is Wish.NOW and not target.overdue\n",
+        "        plan.rides = target.wish is Wish.NOW and not target.overdue\n",
+    ),
+    Mutant(
+        "rides: those inside are reckoned from now, not from when they came in",
+        RIDE,
+        "seconds + (now if ticket.admitted is None else ticket.admitted)",
+        "seconds + now",
+    ),
+    Mutant(
+        "snapshot: two numbers of a view change places",
+        VIEW,
+        "            sleep,\n            wake,\n",
+        "            wake,\n            sleep,\n",
+    ),
+    Mutant(
+        "snapshot: sums fade and nobody notes until when",
+        VIEW,
+        "            lane.sums_at = now\n",
+        "",
+    ),
+    Mutant(
+        "costs: what a hook took is learned and the old answer is given",
+        COSTS,
+        "        self._both.pop(model, None)\n\n    def hook_seconds",
+        "\n    def hook_seconds",
     ),
 ]

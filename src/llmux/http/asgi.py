@@ -23,7 +23,7 @@ from llmux.http.doors import SHIELD
 from llmux.http.gate import Meter
 from llmux.http.keys import Caller
 from llmux.http.limits import Limits
-from llmux.http.look import model_in
+from llmux.http.look import model_in, most_tokens_in
 from llmux.http.refusals import refuse_model
 from llmux.http.upstream import Upstream
 from llmux.runtime.switcher import ModelSwitcher
@@ -50,6 +50,22 @@ class _NoMeter:
 
     def answered(self, status: int, seconds: float) -> None:
         """Ignore it."""
+
+
+class _Asked(Ticket):
+    """A ticket that knows its request's body, which is held until the answer is over anyway."""
+
+    __slots__ = ("body",)
+
+    def __init__(self, switcher: ModelSwitcher, model: str, body: bytes) -> None:
+        super().__init__(switcher.board.lane(model))
+        switcher.enrol(self, model)
+        self.body = body
+        self.size = len(body)
+
+    def most_tokens(self) -> int | None:
+        """Look into the body for the tokens that the client allows."""
+        return most_tokens_in(self.body)
 
 
 class SwitchLayer:
@@ -138,8 +154,7 @@ class SwitchLayer:
         loop = asyncio.get_running_loop()
         path: bytes = scope["path"].encode()
         meter = self._backend(model).meter
-        ticket = switcher.ticket(model)
-        ticket.size = len(body)
+        ticket = _Asked(switcher, model, body)
         cut: list[LlmuxError] = []
         answer: HeldAnswer | None = None
 
