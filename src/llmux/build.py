@@ -26,8 +26,10 @@ from llmux.config import (
     TcpProbe,
     server_context,
 )
+from llmux.core.board import Switchboard
 from llmux.core.lane import LaneSettings
 from llmux.core.news import ModelAsleep, ModelRemoved, ModelRenewed, News
+from llmux.core.recorded import RecordedBoard
 from llmux.errors import ConfigError, PolicyError
 from llmux.http.asgi import App, SwitchLayer
 from llmux.http.asgi_app import Lifespan, OwnRoutes
@@ -46,6 +48,7 @@ from llmux.runtime.probes import Probe
 from llmux.runtime.readiness import Readiness
 from llmux.runtime.statefile import StateFile, state_path
 from llmux.runtime.switcher import ModelSwitcher
+from llmux.telemetry.journal import Journal
 from llmux.telemetry.log import LogNews
 from llmux.telemetry.metrics import Metrics
 from llmux.telemetry.why import decisions
@@ -67,6 +70,7 @@ class Parts:
     readiness: Readiness
     metrics: Metrics
     gateway: Gateway
+    journal: Journal | None = None
     policy_code: bytes = b""
     """The text of the policy's file, where it has one."""
 
@@ -92,6 +96,7 @@ def build(config: Config) -> Parts:
         survey=True,
         rescue=config.health.rescue,
         max_buffered=config.bounds.max_buffered_bytes,
+        board=Switchboard if config.journal is None else RecordedBoard,
     )
     metrics = Metrics(
         switcher.registered_models(),
@@ -134,7 +139,20 @@ def build(config: Config) -> Parts:
         config, policy, hooks, keeper, switcher, lives, found, readiness, metrics, gateway
     )
     parts.policy_code = policy_code(config)
+    parts.journal = _journal(config, switcher.board)
     return parts
+
+
+def _journal(config: Config, board: Switchboard) -> Journal | None:
+    if config.journal is None or not isinstance(board, RecordedBoard):
+        return None
+    path = config.base / config.journal
+    return Journal(path, board, named_policy(config), config.bounds.max_journal_bytes)
+
+
+def named_policy(config: Config) -> tuple[str, Mapping[str, object]]:
+    """Return the policy's name and options, as a journal tells them."""
+    return config.policy.name, config.policy.options
 
 
 def tls_context(config: Config) -> ssl.SSLContext | None:
@@ -332,6 +350,8 @@ def build_app(config: Config) -> tuple[App, ModelSwitcher]:
 
     async def begin() -> None:
         parts.keeper.state.open()
+        if parts.journal is not None:
+            parts.journal.start()
         parts.switcher.start()
         await parts.lives.begin()
 
@@ -342,5 +362,7 @@ def build_app(config: Config) -> tuple[App, ModelSwitcher]:
             await parts.lives.sleep_all()
         await parts.lives.end()
         await layer.close()
+        if parts.journal is not None:
+            parts.journal.close()
 
     return Lifespan(DoorLayer(layer, parts.gateway.doors), begin, end), parts.switcher

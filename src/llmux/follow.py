@@ -20,6 +20,7 @@ from llmux.build import (
     lane_settings,
     limits,
     model_probes,
+    named_policy,
     policy_code,
     policy_finding,
     policy_settings,
@@ -150,6 +151,8 @@ def apply(
     doors.hang(parts.gateway)
     parts.readiness.follow(hook_bounds(config))
     parts.lives.follow(health.interval_secs)
+    if parts.journal is not None:
+        parts.journal.follow(named_policy(config), config.bounds.max_journal_bytes)
     if config.log != old.log:
         reconfigure(config.log.format, config.log.level)
 

@@ -72,6 +72,8 @@ async def run_gateway(
     loop.add_signal_handler(signal.SIGHUP, reload)
     try:
         port = await parts.gateway.start(config.host, config.port, tls_context(config))
+        if parts.journal is not None:
+            parts.journal.start()
         parts.switcher.start()
         beginning = loop.create_task(parts.lives.begin())
         beginning.add_done_callback(_begun)
@@ -116,6 +118,8 @@ async def _shut_down(parts: Parts, hurry: asyncio.Event) -> None:
     if parts.config.health.on_shutdown == "sleep" and not hurry.is_set():
         await parts.lives.sleep_all()
     await parts.lives.end()
+    if parts.journal is not None:
+        parts.journal.close()
 
 
 def raise_descriptor_limit() -> None:

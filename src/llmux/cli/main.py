@@ -24,6 +24,7 @@ VERBS: Final = {
     "why": "Say why the gateway that runs switched, or did not.",
     "schema": "Write the JSON Schema of the config, for editors.",
     "simulate": "Replay a trace under several policies, in virtual time.",
+    "replay": "Play a journal through the board: does it still decide the same?",
     "demo": "Serve three toy models and show how they take turns.",
 }
 

@@ -28,6 +28,7 @@ from llmux.simulate import fifo24, report
 from llmux.simulate.driver import drive
 from llmux.simulate.engine import NeedsLoopError, simulate
 from llmux.simulate.hooks import HookTimes
+from llmux.simulate.journal import History, is_journal, read_history
 from llmux.simulate.outcome import Outcome
 from llmux.simulate.synthetic import workload
 from llmux.simulate.traces import Rates, read_traces
@@ -86,7 +87,8 @@ class PerModel(click.ParamType[Mapping[str, float]]):
     "traces",
     type=click.Path(path_type=Path, dir_okay=False),
     multiple=True,
-    help="A CSV (or .csv.gz) of requests: ours, Azure's or BurstGPT's; several are merged.",
+    help="A gateway's journal, or a CSV (or .csv.gz) of requests: ours, Azure's or BurstGPT's; "
+    "several are merged.",
 )
 @click.option(
     "--workload",
@@ -106,7 +108,7 @@ class PerModel(click.ParamType[Mapping[str, float]]):
     type=Seconds(zero=True),
     default=11.0,
     show_default=True,
-    help="Seconds of a switch: 10 % sleep, 90 % wake.",
+    help="Seconds of a switch: 10 % sleep, 90 % wake; a journal's own hooks unless this is given.",
 )
 @click.option("--sleep-secs", type=PerModel(), help="Sleep hooks, where they differ.")
 @click.option("--wake-secs", type=PerModel(), help="Wake hooks, where they differ.")
@@ -153,6 +155,9 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     flags = gathered(ctx, given)
     try:
         config = None if flags.config is None else load_config(flags.config).config
+        given["cost_is_given"] = (
+            ctx.get_parameter_source("cost") is click.core.ParameterSource.COMMANDLINE
+        )
         outcomes = _compare(config, given)
     except (ConfigError, PolicyError) as error:
         click.echo(str(error), err=True)
@@ -161,7 +166,8 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
 
 def _compare(config: Config | None, given: Mapping[str, Any]) -> list[Outcome]:
-    asked = _workload(given)
+    past = _past(given)
+    asked = _workload(given) if past is None else past.workload(given["every"])
     hooks = HookTimes(
         given["cost"],
         given["sleep_secs"] or {},
@@ -169,7 +175,11 @@ def _compare(config: Config | None, given: Mapping[str, Any]) -> list[Outcome]:
         given["jitter"],
         given["seed"],
     )
+    if past is not None:
+        hooks = past.times(hooks, cost_is_given=given["cost_is_given"])
     known = asked.models if config is None else tuple(config.models)
+    if past is not None and config is None:
+        known = tuple(past.models)
     unknown = sorted({*hooks.sleep, *hooks.wake, *asked.models} - {*known})
     if unknown:
         where = "the requests" if config is None else str(config.path)
@@ -179,7 +189,21 @@ def _compare(config: Config | None, given: Mapping[str, Any]) -> list[Outcome]:
     names = [name.strip() for name in given["names"].split(",") if name.strip()]
     if not names:
         raise ConfigError("--policy: no policy is named; fifo,balance compares two")
-    return [_simulate(name, asked, hooks, config, given["engine"]) for name in names]
+    basis = config if past is None or config is not None else past
+    outcomes = [_simulate(name, asked, hooks, basis, given["engine"]) for name in names]
+    return outcomes if past is None or given["every"] > 1 else [past.outcome(), *outcomes]
+
+
+def _past(given: Mapping[str, Any]) -> History | None:
+    """Read what the traces tell of a gateway's past; None where they are no journals."""
+    traces: Sequence[Path] = given["traces"]
+    journals = [path for path in traces if is_journal(path)]
+    if not journals or given["spelled"]:
+        return None
+    others = [str(path) for path in traces if path not in journals]
+    if others:
+        raise ConfigError(f"{', '.join(others)} is no journal; journals stand alone")
+    return read_history(journals)
 
 
 def _workload(given: Mapping[str, Any]) -> Workload:
@@ -194,7 +218,7 @@ def _workload(given: Mapping[str, Any]) -> Workload:
 
 
 def _simulate(
-    name: str, asked: Workload, hooks: HookTimes, config: Config | None, engine: str
+    name: str, asked: Workload, hooks: HookTimes, basis: Config | History | None, engine: str
 ) -> Outcome:
     if name == fifo24.NAME:
         return fifo24.simulate_fifo24(asked, hooks)
@@ -203,7 +227,7 @@ def _simulate(
         task = bar.add_task(name, total=total)
 
         def run(engine: Callable[..., _T]) -> _T:
-            policy, settings = _policy(name, config)
+            policy, settings = _policy(name, basis)
             return engine(
                 asked,
                 policy,
@@ -222,9 +246,13 @@ def _simulate(
 
 
 def _policy(
-    name: str, config: Config | None
+    name: str, config: Config | History | None
 ) -> tuple[SwitchPolicy, dict[str, LaneSettings] | None]:
-    """Load a policy; with a config its options hold for the policy that the config names."""
+    """Load a policy; the options of a config, or of a journal, hold for the one named there."""
+    if isinstance(config, History):
+        then, options = config.policy
+        kept = options if name == then else {}
+        return load_policy(name, None, kept, PolicySettings(), Path()), config.models
     if config is None:
         return load_policy(name, None, {}, PolicySettings(), Path()), None
     if name != config.policy.name:

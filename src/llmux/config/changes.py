@@ -13,7 +13,7 @@ from typing import Any
 from llmux.config.findings import excerpt
 from llmux.config.model import Config
 
-RESTART = ("host", "port", "state", "hooks.cwd")
+RESTART = ("host", "port", "state", "journal", "hooks.cwd")
 """Keys that are read at the start only; `tls` is too where it comes or goes."""
 
 
@@ -53,7 +53,8 @@ def obeyed(old: Config, new: Config) -> Config:
     """Return the config that holds after a reload: `new`, less what needs a restart."""
     hooks = replace(new.hooks, cwd=old.hooks.cwd)
     tls = old.tls if _begins_or_ends_tls(old, new) else new.tls
-    return replace(new, host=old.host, port=old.port, state=old.state, hooks=hooks, tls=tls)
+    fixed = {name: getattr(old, name) for name in ("host", "port", "state", "journal")}
+    return replace(new, **fixed, hooks=hooks, tls=tls)
 
 
 def _begins_or_ends_tls(old: Config, new: Config) -> bool:

@@ -197,6 +197,11 @@ class BoundsConfig:
         "`Retry-After`.",
     )
     max_connections: int | None = count(4096, "Connections of clients at the same time.")
+    max_journal_bytes: int = count(
+        256_000_000,
+        "The journal and its three predecessors together; the oldest goes first.",
+        nullable=False,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +333,15 @@ class Config:
             "runs: `auto` is the user's state directory, `off` none, else a path.",
         ),
         "auto",
+    )
+    journal: str | None = key(
+        Rule(
+            "path",
+            "A file for arrivals, decisions and hooks, to be played again by `llmux simulate`; no "
+            "prompt and no key is ever in it.",
+            nullable=True,
+        ),
+        None,
     )
     models: Mapping[str, ModelConfig] = field(default_factory=dict)
     policy: PolicyConfig = field(default_factory=PolicyConfig)

@@ -49,6 +49,7 @@ class Driver:
         survey: bool = False,
         rescue: bool = True,
         max_buffered: int | None = None,
+        board: type[Switchboard] = Switchboard,
     ) -> None:
         names = hooks.registered_models()
         given = settings or {}
@@ -56,7 +57,7 @@ class Driver:
         self.hooks = hooks
         self.rescue = rescue
         self.policy = policy
-        self.board = Switchboard(
+        self.board = board(
             lanes,
             rate_windows=tuple(policy.rate_windows),
             survey=survey,

@@ -28,8 +28,9 @@ class ModelSwitcher(Driver):
     """Admits requests to models that take turns, and switches when the policy says so.
 
     `settings` holds what the config fixes per model; a model without them takes what the policy
-    says. Listeners hear all news, synchronously, and must not raise. Everything runs on the loop
-    on which it is first used.
+    says. Listeners hear all news, synchronously, and must not raise. `board` is the kind of board:
+    a journal needs one that keeps what it is told. Everything runs on the loop on which it is
+    first used.
     """
 
     # ---- the awake path --------------------------------------------------------------------
