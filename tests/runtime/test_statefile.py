@@ -229,6 +229,21 @@ def test_the_lock_dies_with_its_process_and_no_hook_inherits_it(tmp_path: Path) 
         os.kill(int(ready.read_text()), signal.SIGKILL)
 
 
+def test_a_fork_that_outlives_a_kill_for_a_moment_keeps_nobody_out(tmp_path: Path) -> None:
+    """kill -9 between the fork for a hook and its first command: the fork still has the lock."""
+    path = tmp_path / "state.json"
+    life = f"""if True:
+        import os, pathlib, signal, time
+        from llmux.runtime.statefile import StateFile
+        StateFile(pathlib.Path({str(path)!r}), ["qwen"]).open()
+        if os.fork():
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.3)
+        """
+    assert subprocess.run([sys.executable, "-c", life], check=False).returncode == -signal.SIGKILL
+    opened(path)
+
+
 # ---- trouble with the file ---------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ import logging
 import math
 import os
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ __all__ = ["Leftover", "StateBusyError", "StateFile", "Status", "state_path"]
 
 PATIENCE = 2.0
 """Seconds for which a hook waits until its intent is written; a sick disk must not stop a wake."""
+
+_DEAD_HOLDER_SECONDS = 2.0
 
 _log = logging.getLogger("llmux.state")
 
@@ -282,10 +285,14 @@ class StateFile:
 
     def _take_lock(self, path: Path) -> int:
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        until = time.monotonic() + _DEAD_HOLDER_SECONDS
         try:
+            while not _locked(lock) and _dead(_holder(lock)) and time.monotonic() < until:
+                # It was killed while it spawned a hook: the fork holds the lock until it runs it.
+                time.sleep(0.01)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
+            holder = _holder(lock)
             os.close(lock)
             who = f"pid {holder}" if holder.isdigit() else "another process"
             raise StateBusyError(
@@ -361,3 +368,21 @@ class StateFile:
             if not self._sick:
                 self._sick = True
                 self._warn(f"the state file {self.path} is slow: hooks do not wait for it any more")
+
+
+def _holder(lock: int) -> str:
+    """Who wrote its pid into the lock last; empty where nobody did."""
+    return os.pread(lock, 20, 0).decode("ascii", "replace").strip()
+
+
+def _locked(lock: int) -> bool:
+    """Whether the lock is ours now."""
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _dead(pid: str) -> bool:
+    """Whether no process has this pid."""
+    return pid.isdigit() and processes.started_at(int(pid)) is None
