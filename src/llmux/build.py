@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -24,18 +23,16 @@ from llmux.config import (
     Loaded,
     ModelConfig,
     TcpProbe,
-    server_context,
 )
 from llmux.core.board import Switchboard
 from llmux.core.lane import LaneSettings
 from llmux.core.news import ModelAsleep, ModelRemoved, ModelRenewed, News
 from llmux.core.recorded import RecordedBoard
-from llmux.errors import ConfigError, PolicyError
+from llmux.errors import PolicyError
 from llmux.http.asgi import App, SwitchLayer
 from llmux.http.asgi_app import Lifespan, OwnRoutes
 from llmux.http.asgi_doors import DoorLayer
-from llmux.http.browser import BrowserGate
-from llmux.http.keys import make_keyring
+from llmux.http.config_doors import ConfigDoors, read_doors
 from llmux.http.limits import Limits
 from llmux.http.server import Gateway
 from llmux.policy.base import PolicySettings, SwitchPolicy
@@ -70,6 +67,8 @@ class Parts:
     readiness: Readiness
     metrics: Metrics
     gateway: Gateway
+    doors: ConfigDoors
+    """The doors that it starts with; those of a reload hang in the gateway alone."""
     journal: Journal | None = None
     policy_code: bytes = b""
     """The text of the policy's file, where it has one."""
@@ -77,6 +76,7 @@ class Parts:
 
 def build(config: Config) -> Parts:
     """Make all parts of a gateway; nothing runs or listens yet. PolicyError, ConfigError."""
+    doors = read_doors(config)
     policy = build_policy(config)
     state = StateFile(state_path(config.state, config.path), config.models, config=config.path)
     hooks = build_hooks(config, state)
@@ -118,8 +118,8 @@ def build(config: Config) -> Parts:
         metrics.render,
         problems=lambda: readiness.problems(asyncio.get_running_loop().time()),
         limits_for=lambda name: limits_for(parts.config, name),
-        keyring=make_keyring(config.auth, config.base),
-        browser=BrowserGate(config.host, config.auth.allowed_origins),
+        keyring=doors.keyring,
+        browser=doors.browser,
         decisions=lambda model, limit: _decisions(switcher, model, limit),
         tell=found,
     )
@@ -136,7 +136,7 @@ def build(config: Config) -> Parts:
     switcher.listeners += [flush, metrics, logs]
     lives = Lives(keeper, switcher, interval=config.health.interval_secs)
     parts = Parts(
-        config, policy, hooks, keeper, switcher, lives, found, readiness, metrics, gateway
+        config, policy, hooks, keeper, switcher, lives, found, readiness, metrics, gateway, doors
     )
     parts.policy_code = policy_code(config)
     parts.journal = _journal(config, switcher.board)
@@ -153,14 +153,6 @@ def _journal(config: Config, board: Switchboard) -> Journal | None:
 def named_policy(config: Config) -> tuple[str, Mapping[str, object]]:
     """Return the policy's name and options, as a journal tells them."""
     return config.policy.name, config.policy.options
-
-
-def tls_context(config: Config) -> ssl.SSLContext | None:
-    """Make what HTTPS needs, None where the config has no `tls`; ConfigError says what is wrong."""
-    try:
-        return server_context(config.tls, config.base)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
 
 
 def _decisions(switcher: ModelSwitcher, model: str | None, limit: int) -> dict[str, object]:

@@ -33,7 +33,7 @@ from llmux.core.events import Reconfigured
 from llmux.core.lane import LaneSettings, Phase
 from llmux.core.news import ConfigReloaded
 from llmux.errors import ConfigError, PolicyError
-from llmux.http.renewal import NewDoors, read_doors
+from llmux.http.config_doors import ConfigDoors, read_doors
 from llmux.policy.base import SwitchPolicy
 from llmux.runtime.keeper import Standing
 from llmux.runtime.probes import Probe
@@ -110,7 +110,7 @@ def apply(
     parts: Parts,
     config: Config,
     policy: SwitchPolicy | None,
-    doors: NewDoors,
+    doors: ConfigDoors,
     found: Mapping[str, Standing],
 ) -> None:
     """Make every part follow the config, in one step; a new policy comes with it.

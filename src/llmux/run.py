@@ -11,7 +11,7 @@ import resource
 import signal
 from collections.abc import Callable, Sequence
 
-from llmux.build import Parts, build, tls_context
+from llmux.build import Parts, build
 from llmux.config import Config, Finding, Loaded
 from llmux.core.news import ConfigReloaded
 from llmux.follow import follow
@@ -71,7 +71,7 @@ async def run_gateway(
     heart: asyncio.Task[None] | None = None
     loop.add_signal_handler(signal.SIGHUP, reload)
     try:
-        port = await parts.gateway.start(config.host, config.port, tls_context(config))
+        port = await parts.gateway.start(config.host, config.port, parts.doors.tls)
         if parts.journal is not None:
             parts.journal.start()
         parts.switcher.start()

@@ -1,7 +1,8 @@
-"""New doors for a gateway that runs: keys, pages and certificate of a config that was read anew.
+"""The doors of a config, read from what it points at: keys, pages and certificate.
 
-`read_doors` reads all of it and may fail; what it gives can be hung in one step that cannot. This
-file refuses to know when a config is read, and what else follows it.
+`read_doors` reads all of it and may fail, at a start as at a reload; what it gives can be hung into
+a gateway that runs in one step that cannot. This file refuses to know when a config is read, and
+what else follows it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from llmux.http.server import Gateway
 
 
 @dataclass(frozen=True, slots=True)
-class NewDoors:
+class ConfigDoors:
     """The doors of a config, read and found good. `tls` is None where the config has none."""
 
     keyring: Keyring
@@ -33,11 +34,11 @@ class NewDoors:
         gateway.renew_certificate(self.tls)
 
 
-def read_doors(config: Config) -> NewDoors:
+def read_doors(config: Config) -> ConfigDoors:
     """Read everything that `auth` and `tls` point at. ConfigError says what cannot be read."""
     keyring = make_keyring(config.auth, config.base)
     try:
         tls = server_context(config.tls, config.base)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    return NewDoors(keyring, BrowserGate(config.host, config.auth.allowed_origins), tls)
+    return ConfigDoors(keyring, BrowserGate(config.host, config.auth.allowed_origins), tls)
