@@ -132,8 +132,8 @@ def test_without_rescue_a_death_is_told_to_the_client(build: Build) -> None:
 # ---- hung ------------------------------------------------------------------------------------
 
 
-def test_a_backend_that_hangs_is_ended_and_woken_again(build: Build) -> None:
-    """It is stopped, its port still accepts: `alive` shows it; sleep fails on it, `kill` helps."""
+def watched(build: Build) -> House:
+    """A gateway that soon sees a hang of a, and can end it."""
     house = build("a", "b")
     house.models["a"] |= {
         "alive": {"http": "/health"},
@@ -142,7 +142,12 @@ def test_a_backend_that_hangs_is_ended_and_woken_again(build: Build) -> None:
         "kill": killer(house, "a"),
     }
     house.extra["health"] = {"interval_secs": 0.2, "failures": 2}
-    house.start()
+    return house.start()
+
+
+def test_a_backend_that_hangs_is_ended_and_woken_again(build: Build) -> None:
+    """It is stopped, its port still accepts: `alive` shows it; sleep fails on it, `kill` helps."""
+    house = watched(build)
     house.ask("a")
     os.kill(pid_of(house, "a"), SIGSTOP)
     until(lambda: house.events("backend_died"), "the hang is seen")
@@ -155,15 +160,7 @@ def test_a_backend_that_hangs_is_ended_and_woken_again(build: Build) -> None:
 
 def test_a_request_survives_a_backend_that_hangs(build: Build) -> None:
     """No byte of an answer had come when its backend was ended, so it is sent once more."""
-    house = build("a", "b")
-    house.models["a"] |= {
-        "alive": {"http": "/health"},
-        "alive_timeout_secs": 0.5,
-        "sleep_timeout_secs": 0.5,
-        "kill": killer(house, "a"),
-    }
-    house.extra["health"] = {"interval_secs": 0.2, "failures": 2}
-    house.start()
+    house = watched(build)
     house.ask("a")
     held = house.hold("a", "a1")
     os.kill(pid_of(house, "a"), SIGSTOP)

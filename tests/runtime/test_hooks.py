@@ -11,30 +11,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
 
 import pytest
-import uvloop
 
 from llmux.errors import NotRegisteredError
 from llmux.runtime.child import OUTPUT_LIMIT, TAIL_BYTES
 from llmux.runtime.hooks import HookResult, HookRunner, HookSpec
-
-T = TypeVar("T")
-
-
-class Play(Protocol):
-    def __call__(self, story: Coroutine[Any, Any, T], /) -> T: ...
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def play(request: pytest.FixtureRequest) -> Iterator[Play]:
-    """Run a story to its end on one kind of loop."""
-    factory = uvloop.new_event_loop if request.param == "uvloop" else None
-    with asyncio.Runner(loop_factory=factory) as runner:
-        yield runner.run
+from tests.runtime.conftest import Play
 
 
 def runner_of(

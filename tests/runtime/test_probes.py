@@ -5,30 +5,14 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Coroutine, Iterator
-from typing import Any, Protocol, TypeVar
 
 import pytest
-import uvloop
 
 from llmux.runtime import probes
 from llmux.runtime.hooks import HookRunner, HookSpec
 from llmux.runtime.probes import Answer, Look
 from tests.runtime.backends import answering, free_port
-
-T = TypeVar("T")
-
-
-class Play(Protocol):
-    def __call__(self, story: Coroutine[Any, Any, T], /) -> T: ...
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def play(request: pytest.FixtureRequest) -> Iterator[Play]:
-    """Run a story to its end on one kind of loop."""
-    factory = uvloop.new_event_loop if request.param == "uvloop" else None
-    with asyncio.Runner(loop_factory=factory) as runner:
-        yield runner.run
+from tests.runtime.conftest import Play
 
 
 async def http_look(answer: bytes | None, path: str = "/health", timeout: float = 5.0) -> Look:

@@ -117,14 +117,21 @@ class Switching(Holding):
                 self._admit(owed, now, None)
         return self.waiting_total < before
 
-    def _choose(self, now: float) -> Lane | None:
-        """Return where to go: who is overdue, an order, else the weightiest waiter who may go."""
+    def _foremost(self) -> Lane | None:
+        """Return who goes before every wish: who is overdue, else an order that can be met."""
         late = self._late()
         if late is not None:
             return late
         for lane in self.orders.values():
             if lane.phase is Phase.ASLEEP and not lane.resting:
                 return lane
+        return None
+
+    def _choose(self, now: float) -> Lane | None:
+        """Return where to go: who is overdue, an order, else the weightiest waiter who may go."""
+        first = self._foremost()
+        if first is not None:
+            return first
         if self.asking:
             return None
         wished = [lane for lane in self.askable() if lane.wish in (Wish.NOW, Wish.MATURED)]
@@ -268,12 +275,9 @@ class Switching(Holding):
 
     def _next_best(self, now: float) -> Lane | None:
         """Return who is woken when the target lost its reason: in the order of `_choose`."""
-        late = self._late()
-        if late is not None:
-            return late
-        for lane in self.orders.values():
-            if lane.phase is Phase.ASLEEP and not lane.resting:
-                return lane
+        first = self._foremost()
+        if first is not None:
+            return first
         waiting = self.askable()
         return _weightiest(waiting, now) if waiting else None
 

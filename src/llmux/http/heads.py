@@ -39,12 +39,19 @@ def _special_lines(request: Request) -> bytes:
 
 
 def answer_head(request: Request, answer: AnswerReader, date: bytes, keep_alive: bool) -> bytes:
-    """Write the head for the client: our version, our connection, the backend's fields."""
+    """Write the head for the client: our version, our connection, the backend's fields.
+
+    `date` is a whole line, empty where the backend has said it.
+    """
     ours = b""
     if not answer.has_id:
         ours = b"x-request-id: %b\r\n" % request.request_id
     if request.path == dialects.MESSAGES:
         ours += dialects.request_id_line(answer.lines, request.request_id)
+    if answer.framing == LENGTH:
+        framing = b"content-length: %d\r\n" % answer.length
+    else:
+        framing = _framing(request, answer)
     connection = b""
     if not keep_alive:
         connection = b"connection: close\r\n"
@@ -52,17 +59,15 @@ def answer_head(request: Request, answer: AnswerReader, date: bytes, keep_alive:
         connection = b"connection: keep-alive\r\n"
     return b"%b%b%b%b%b\r\n" % (
         readable(answer.lines, request.cors) if request.cors else answer.lines,
-        _framing(request, answer),
-        b"" if answer.has_date else b"date: %b\r\n" % date,
+        framing,
+        date,
         ours,
         connection,
     )
 
 
 def _framing(request: Request, answer: AnswerReader) -> bytes:
-    """Say how the client will find the end of the body."""
-    if answer.framing == LENGTH:
-        return b"content-length: %d\r\n" % answer.length
+    """Say how the client will find the end of a body whose length is not known."""
     if answer.framing == EMPTY:
         if answer.length >= 0 and answer.status != 204:
             return b"content-length: %d\r\n" % answer.length

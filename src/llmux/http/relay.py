@@ -265,7 +265,8 @@ class Exchange(Ticket):
             return b"".join((answer.lines, _LENGTH, answer.digits, _ID, request.request_id, _END))
         if gateway.stopping or (request.old and answer.framing in UNTOLD):
             self.keep_alive = False
-        return answer_head(request, answer, gateway.date(), self.keep_alive)
+        date = b"" if answer.has_date else b"date: %b\r\n" % gateway.date()
+        return answer_head(request, answer, date, self.keep_alive)
 
     def on_switch(self, upstream: Upstream, rest: bytes) -> None:
         """Open the tunnel that the client asked for; from now on bytes flow raw both ways."""

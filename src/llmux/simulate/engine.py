@@ -24,6 +24,7 @@ from llmux.core.ticket import Ticket
 from llmux.core.view import policy_context, snapshot
 from llmux.errors import PolicyError
 from llmux.policy.base import PolicyDecision, Snapshot, SwitchPolicy
+from llmux.runtime.drain import Drain
 from llmux.runtime.guard import PolicyGuard
 from llmux.simulate.hooks import HookTimes
 from llmux.simulate.outcome import Outcome, Row
@@ -79,31 +80,11 @@ class _Empty:
         yield self
 
 
-class _Drain:
-    """The drain as a policy's `prepare_switch` sees it (`SwitchContext`)."""
-
-    def __init__(self, lane: Lane, target: str, world: Snapshot) -> None:
-        self._lane = lane
-        self._target = target
-        self._world = world
-
-    @property
-    def from_model(self) -> str | None:
-        return self._lane.name
-
-    @property
-    def to_model(self) -> str:
-        return self._target
-
-    @property
-    def snapshot(self) -> Snapshot:
-        return self._world
-
-    def in_flight_count(self) -> int:
-        return len(self._lane.inside)
+class _Drain(Drain):
+    """The drain as a policy's `prepare_switch` sees it, which waits without a loop."""
 
     async def wait_for_in_flight(self) -> None:
-        while self._lane.inside:
+        while self.in_flight_count():
             await _Empty()
 
 
