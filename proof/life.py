@@ -140,7 +140,7 @@ async def ask(machine: Machine, engine: Engine, timeout: float | None) -> Look:
     """Ask an engine whether it lives; it may be slow to answer, or say what is not so."""
     chance = machine.chance
     if chance.sometimes(0.2):
-        await asyncio.sleep(chance.one([0.0, 0.25]))
+        await asyncio.sleep(chance.one([0.0, 0.25, 0.75]))
     true = _true(engine)
     if chance.strikes("alive: slow or silent", 0.02):
         true = SILENT

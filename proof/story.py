@@ -290,8 +290,10 @@ class _Story:
         if engine.truth is Truth.UP:
             if chance.strikes("backend: dies", 0.5):
                 self._machine.become(engine, Truth.DOWN)
-            elif chance.strikes("backend: hangs", 0.2):
+            elif chance.strikes("backend: hangs", 0.4):
                 self._machine.become(engine, Truth.HUNG)
+        elif engine.truth is Truth.HUNG and chance.strikes("backend: comes back", 0.4):
+            self._machine.become(engine, Truth.UP)
         elif engine.truth in {Truth.ASLEEP, Truth.HUNG} and chance.strikes("backend: dies", 0.5):
             self._machine.become(engine, Truth.DOWN)
 

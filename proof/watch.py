@@ -15,11 +15,11 @@ from llmux.core import events as ev
 from llmux.core import news as n
 from llmux.core.board import Switchboard
 from llmux.core.desk import ARRIVALS_KEPT
-from llmux.core.health import LADDER
 from llmux.core.lane import LaneSettings, Phase
 from llmux.core.plan import IDLE
 from llmux.core.ticket import WAITING, Ticket
 from proof.chance import Chance
+from proof.failures import Failures
 
 if TYPE_CHECKING:
     from proof.watched import WatchedSwitcher
@@ -55,10 +55,7 @@ class Watch:
         self._operators: set[int] = set()
         """Orders that somebody waits for, as nobody does for those of a policy's scheduler."""
         self._restore: str | None = None
-        self._failures: dict[str, tuple[int, float]] = {}
-        """How often in a row each model has failed, and when last."""
-        self._proven: set[str] = set()
-        """Models that have answered somebody since their wake, or whose wake nobody saw."""
+        self._failures = Failures()
         self._drain: tuple[str, float] | None = None
         """Which model is drained, and since when."""
         self._adopted: set[str] = set()
@@ -143,7 +140,8 @@ class Watch:
                 self._hook_ended(event, now)
             case ev.BackendDied(model, hung):
                 if self._told[model] == "awake":
-                    self._count_death(model, hung, now)
+                    if not (hung and self._drain is not None and self._drain[0] == model):
+                        self._failures.dies(self._lanes[model], now)  # a hang in a drain is none
                     self._told[model] = "hung" if hung else "dead"
                     self._orphans.update(self.inside[model])
                     if not hung:
@@ -152,13 +150,13 @@ class Watch:
             case ev.Recovered(model):
                 if self._told[model] in {"hung", "unclear"}:
                     self._told[model] = "awake"
-                    self._proven.add(model)
+                    self._failures.found([model])
             case ev.Surveyed(awake, unclear):
                 for name in self._told:
                     known = "awake" if name in awake else "unclear" if name in unclear else "dead"
                     self._told[name] = known
                 self._adopted = {*awake, *unclear}
-                self._proven = set(awake)
+                self._failures.found(awake)
             case ev.RequestReturned(ticket):
                 if self.inside[ticket.lane.name].pop(ticket, 0) is None or ticket in self._lost:
                     self._lost.discard(ticket)
@@ -179,33 +177,23 @@ class Watch:
         model = hook.model
         if hook.hook == "wake":
             self._told[model] = "awake" if event.ok else "broken"
-            self._proven.discard(model)
-            count, _ = self._failures.get(model, (0, 0.0))
+            self._failures.wakes(model)
             if not event.ok:
-                self._failures[model] = (min(count + 1, LADDER), now)
+                self._failures.fails(self._lanes[model], now)
                 self._restore = None if model == self._restore else hook.source
             else:
                 self._restore = None
             return
-        cleaning = hook.model == hook.target and hook.reason != "recover"
+        cleaning = hook.model == hook.target and hook.reason.startswith("clean up")
         self._told[model] = "asleep" if event.ok or cleaning else event.left
         if self._told[model] == "awake":
-            self._proven.add(model)
+            self._failures.found([model])
         if self._told[model] == "asleep":
             self._adopted.discard(model)
             if not cleaning:
                 self._lose(model)
         if cleaning:  # the rest begins when the clean-up is over
-            count, _ = self._failures.get(model, (1, 0.0))
-            self._failures[model] = (count, now)
-
-    def _count_death(self, model: str, hung: bool, now: float) -> None:
-        """I12: who dies before its first answer has failed to wake; a hang in a drain is none."""
-        draining = self._drain is not None and self._drain[0] == model
-        if model in self._proven or (hung and draining):
-            return
-        count, _ = self._failures.get(model, (0, 0.0))
-        self._failures[model] = (min(count + 1, LADDER), now)
+            self._failures.rests(self._lanes[model], now)
 
     def _lose(self, model: str) -> None:
         """Whoever is inside has lost the backend, and is counted no more."""
@@ -215,8 +203,7 @@ class Watch:
     def answered(self, ticket: Ticket) -> None:
         """Hear that a backend has answered somebody inside: its failures are forgiven."""
         if ticket in self.inside[ticket.lane.name]:
-            self._failures.pop(ticket.lane.name, None)
-            self._proven.add(ticket.lane.name)
+            self._failures.answers(ticket.lane.name)
 
     def after(self, event: ev.Event, orders: list[fx.Effect], now: float) -> None:
         """Hear what the board orders upon a fact, and hold the books against it."""
@@ -299,7 +286,8 @@ class Watch:
                 self._wrong(f"I6: {model} is woken for nobody")
             if self._closed:
                 self._wrong(f"I6: {model} is woken after the gateway closed")
-            self._hold_breaker(model, now)
+            if early := self._failures.too_early(model, now + TICK):
+                self._wrong(f"I12: {model} is woken {early}")
             self._told[model] = "waking"
         else:
             lane = self._lanes[model]
@@ -310,14 +298,6 @@ class Watch:
             self._told[model] = "sleeping"
         self._hook = order
 
-    def _hold_breaker(self, model: str, now: float) -> None:
-        """I12: between two wakes that fail lies a pause that doubles."""
-        count, when = self._failures.get(model, (0, 0.0))
-        lane = self._lanes[model]
-        pause = min(lane.breaker_min * 2 ** max(0, count - 1), lane.breaker_max)
-        if count and now < when + pause - TICK:
-            self._wrong(f"I12: {model} is woken {now - when:.2f} s after failure {count} in a row")
-
     def hear(self, news: n.News) -> None:
         """Listen to the news: I10, and that switches begin and end in pairs."""
         match news:
@@ -326,7 +306,7 @@ class Watch:
                     self._wrong(f"a switch to {target} began inside another")
                 self._started = (source, target)
                 if source != IDLE and (self._hook is None or self._hook.hook == "sleep"):
-                    self._drain = (source, self._chance.now())
+                    self._begin_drain(source, self._chance.now())
             case n.DrainEnded():
                 self._drain = None
             case n.SwitchAbandoned(source, target):
@@ -386,6 +366,18 @@ class Watch:
             self._wrong("I15: the switch path works without end at one moment")
         if chance.events % THOROUGH == 0:
             self._check_thoroughly(now)
+
+    def _begin_drain(self, model: str, now: float) -> None:
+        """Whoever came while the model served, or was to be left and is not, is inside by now."""
+        self._drain = (model, now)
+        limit = self._lanes[model].max_in_flight
+        room = limit is None or len(self.inside[model]) < limit
+        if room and self.waiting[model] and not self._overdue_elsewhere(model, now):
+            self._wrong(f"{model} is left although it has room for somebody who waits")
+
+    def _overdue_elsewhere(self, model: str, now: float) -> bool:
+        dues = [self._due(name) for name in self.waiting if name != model]
+        return any(due is not None and due <= now for due in dues)
 
     def _hold_drain(self, model: str, since: float, now: float) -> None:
         """I14: no drain outlasts its bound, but where answers may, and some still run."""
