@@ -33,6 +33,7 @@ class Visitor:
         watch: Watch,
         service: float,
         weight: float = 1.0,
+        size: int = 0,
     ) -> None:
         self._chance = chance
         self._engine = engine
@@ -40,6 +41,7 @@ class Visitor:
         self._watch = watch
         self._service = service
         self._weight = weight
+        self._size = size
         self._loop = asyncio.get_running_loop()
         self._ticket: Ticket | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -54,11 +56,12 @@ class Visitor:
     def come(self) -> None:
         """Arrive at the gate; the visit may be over when this returns."""
         switcher = self._switcher
-        ticket = self._ticket = switcher.ticket(self._engine.name)
-        ticket.on_admitted, ticket.on_rejected = self._admitted, self._rejected
-        ticket.on_cut = self._cut
-        ticket.weight = self._weight
         try:
+            ticket = self._ticket = switcher.ticket(self._engine.name)
+            ticket.on_admitted, ticket.on_rejected = self._admitted, self._rejected
+            ticket.on_cut = self._cut
+            ticket.weight *= self._weight
+            ticket.size = self._size
             admitted = switcher.enter(ticket)
         except LlmuxError as error:
             self._over(f"refused {error.status}", error)

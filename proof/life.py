@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from llmux.core import events as ev
 from llmux.core.lane import LaneSettings
 from llmux.policy.base import SwitchPolicy
 from llmux.runtime import probes
@@ -48,6 +49,7 @@ class Setting:
     on_sleep_failure: Literal["stop", "continue"]
     rescue: bool
     heart: bool
+    max_buffered: int | None = None
 
 
 class Runner(HookRunner):
@@ -252,6 +254,8 @@ class Life:
     runner: Runner
     disk: Disk
     watch: Watch
+    machine: Machine
+    stopwatch: Callable[[], float]
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     dead: bool = False
 
@@ -261,7 +265,43 @@ class Life:
         self._end_tasks()
         await self.switcher.stop()
         await self.runner.end_all()
+        await self.lives.sleep_leaving()
         await self.lives.end()
+
+    async def follow(self, setting: Setting, policy: SwitchPolicy | None) -> bool:
+        """Obey a config that was read anew, as a SIGHUP makes it; False while it starts."""
+        board, keeper = self.switcher.board, self.keeper
+        if board.surveying:
+            return False
+        stranger = Runner(self.machine, setting.specs, self.disk, continues=False)
+        new = [name for name in setting.lanes if name not in board.lanes]
+        asked = _asked(self.machine, setting, stranger)
+        looks = [keeper.look_at(name, asked[name]) for name in new]
+        found = dict(zip(new, await asyncio.gather(*looks), strict=True))
+        later = self.runner.follow(setting.specs, {})
+        keeper.follow(
+            _asked(self.machine, setting, self.runner),
+            fresh=(),
+            later=later,
+            interval=setting.interval,
+            failures=setting.failures,
+            on_sleep_failure=setting.on_sleep_failure,
+        )
+        self.switcher.reconfigure(
+            ev.Reconfigured(
+                tuple(setting.lanes.values()),
+                renewed=frozenset(name for name, change in later.items() if change == "renew"),
+                mended=frozenset(name for name, change in later.items() if change == "mend"),
+                awake=tuple(name for name, standing in found.items() if standing == "awake"),
+                unclear=tuple(name for name, standing in found.items() if standing == "unclear"),
+                rate_windows=None if policy is None else tuple(policy.rate_windows),
+                max_buffered=setting.max_buffered,
+            ),
+            policy,
+        )
+        self.switcher.time_by(self.stopwatch)
+        self.lives.follow(setting.interval)
+        return True
 
     def kill(self) -> None:
         """End as kill -9 ends it; whatever its tasks still do, nobody sees."""
@@ -291,6 +331,22 @@ class Life:
         return found
 
 
+def _asked(
+    machine: Machine, setting: Setting, runner: Runner
+) -> dict[str, tuple[Probe | None, Probe, str]]:
+    """Return how each model of the config is asked."""
+    asked: dict[str, tuple[Probe | None, Probe, str]] = {}
+    for spec in setting.specs:
+        engine = machine.engines[spec.model]
+        alive: Probe | None = None
+        if setting.alive[spec.model] == "http":
+            alive = asks(machine, engine, spec.alive_timeout)
+        elif setting.alive[spec.model] == "shell":
+            alive = probes.shell(runner, spec.model)
+        asked[spec.model] = (alive, knocks(machine, engine), setting.alive[spec.model])
+    return asked
+
+
 def begin(
     chance: Chance,
     machine: Machine,
@@ -301,18 +357,11 @@ def begin(
 ) -> Life:
     """Start a life: the look at all models is under way when this returns."""
     names = list(setting.lanes)
+    lanes = dict(setting.lanes)
     disk = Disk(chance, path if setting.remembers else None, names)
     disk.open()
     runner = Runner(machine, setting.specs, disk, setting.on_sleep_failure == "continue")
-    asked: dict[str, tuple[Probe | None, Probe, str]] = {}
-    for spec in setting.specs:
-        engine = machine.engines[spec.model]
-        alive: Probe | None = None
-        if setting.alive[spec.model] == "http":
-            alive = asks(machine, engine, spec.alive_timeout)
-        elif setting.alive[spec.model] == "shell":
-            alive = probes.shell(runner, spec.model)
-        asked[spec.model] = (alive, knocks(machine, engine), setting.alive[spec.model])
+    asked = _asked(machine, setting, runner)
     keeper = Keeper(
         runner,
         asked,
@@ -321,18 +370,19 @@ def begin(
         failures=setting.failures,
         on_sleep_failure=setting.on_sleep_failure,
     )
-    watch = Watch(chance, setting.lanes)
+    watch = Watch(chance, lanes, setting.max_buffered)
     switcher = WatchedSwitcher(
         keeper,
         policy,
-        settings=setting.lanes,
+        settings=lanes,
         listeners=[watch.hear],
         survey=True,
         rescue=setting.rescue,
+        max_buffered=setting.max_buffered,
     )
     switcher.look_through(watch, stopwatch)
     lives = Lives(keeper, switcher, interval=setting.interval)
-    life = Life(switcher, keeper, lives, runner, disk, watch)
+    life = Life(switcher, keeper, lives, runner, disk, watch, machine, stopwatch)
     loop = asyncio.get_running_loop()
     switcher.start()
     life.tasks.append(loop.create_task(lives.begin()))

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -24,7 +24,7 @@ from llmux.runtime.hooks import HookSpec
 from llmux.testing import run_virtual
 from proof.chance import Chance, ViolationError
 from proof.clients import Visitor, guest, operator
-from proof.engines import OPEN, Engine, Machine, Truth
+from proof.engines import HOLDING, OPEN, Engine, Machine, Truth
 from proof.life import Alive, Life, Setting, begin
 from proof.moods import Moody
 
@@ -102,7 +102,11 @@ class _Story:
         self._path = folder / "state.json"
         self._steps = steps
         self._names = list("abcd"[: chance.one([2, 2, 3, 4])])
+        """All models that any config of this story may have."""
+        self._specs: dict[str, HookSpec] = {}
         self._setting = self._draw_setting()
+        self._read = 0
+        """How often the config was read anew."""
         chance.rate = chance.one([0.0, 0.3, 1.0, 1.0, 2.0])
         self._visitors: dict[Visitor, None] = {}
         self._guests: list[asyncio.Task[None]] = []
@@ -131,6 +135,7 @@ class _Story:
             )
             for nth, name in enumerate(self._names)
         )
+        self._specs = {spec.model: spec for spec in specs}
         return Setting(
             lanes=lanes,
             specs=specs,
@@ -141,6 +146,7 @@ class _Story:
             on_sleep_failure=one(["stop", "stop", "stop", "continue"]),
             rescue=one([True, True, False]),
             heart=one([True, False, False]),
+            max_buffered=one([None, None, 150]),
         )
 
     def _lane(self, name: str) -> LaneSettings:
@@ -158,7 +164,31 @@ class _Story:
             max_in_flight=one([None, None, 1, 2]),
             breaker_min=1.0,
             breaker_max=8.0,
+            priority=one([1.0, 1.0, 1.0, 4.0, 0.25]),
         )
+
+    def _draw_another(self, old: Setting) -> Setting:
+        """Draw what a config says after somebody has changed it: models come, change and go."""
+        one = self._chance.one
+        before = {spec.model: spec for spec in old.specs}
+        names = [name for name in self._names if one([True, True, True, False])]
+        self._read += 1
+        lanes, specs = {}, []
+        for name in names or [one(self._names)]:
+            kept = name in before and one([True, True, False])
+            lanes[name] = old.lanes[name] if kept else self._lane(name)
+            spec = before.get(name) or replace(self._specs[name])
+            other = f"another {self._read}"
+            match one(["none", "none", "none", "wake", "sleep", "kill"]):
+                case "wake":
+                    spec = replace(spec, wake=other)
+                case "sleep":
+                    spec = replace(spec, sleep=other)
+                case "kill" if spec.kill:
+                    spec = replace(spec, kill=other)
+            specs.append(spec)
+        bytes_, interval = one([None, None, 150]), one([old.interval, 2.0, 5.0])
+        return replace(old, lanes=lanes, specs=tuple(specs), max_buffered=bytes_, interval=interval)
 
     def _draw_engine(self, name: str) -> Engine:
         one = self._chance.one
@@ -199,9 +229,12 @@ class _Story:
 
     def _begin(self) -> None:
         self._policy = policy = self._draw_policy()
-        clock = (lambda: policy.clock) if isinstance(policy, Moody) else (lambda: 0.0)
+        clock = self._stopwatch(policy)
         self._life = begin(self._chance, self._machine, self._setting, policy, self._path, clock)
         self._chance.phase = self._life.watch.phase
+
+    def _stopwatch(self, policy: SwitchPolicy) -> Callable[[], float]:
+        return (lambda: policy.clock) if isinstance(policy, Moody) else (lambda: 0.0)
 
     def _hold(self) -> None:
         for error in self._life.failures():
@@ -227,6 +260,8 @@ class _Story:
                 await self._kill()
             case 7 if chance.strikes("gateway: restarted", 0.1):
                 await self._restart()
+            case 7 if chance.strikes("config: read anew", 0.3):
+                await self._reload()
             case 8 if chance.sometimes(0.2):
                 await asyncio.sleep(chance.one([4.0, 10.0, 30.0]))
             case _:
@@ -237,8 +272,8 @@ class _Story:
         chance, life = self._chance, self._life
         service = chance.one([0.0, 0.5, 1.0, 3.0, 8.0])
         engine = self._machine.engines[model]
-        weight = chance.one([1.0, 1.0, 1.0, 4.0])
-        visitor = Visitor(chance, engine, life.switcher, life.watch, service, weight)
+        weight, size = chance.one([1.0, 1.0, 1.0, 4.0]), chance.one([0, 0, 20, 60])
+        visitor = Visitor(chance, engine, life.switcher, life.watch, service, weight, size)
         self._visitors[visitor] = None
         if chance.sometimes(0.25):
             seconds = chance.one([0.0, 0.25, 1.0, 4.0])
@@ -302,6 +337,15 @@ class _Story:
         loop.jump(self._chance.one([1.0, 7.0, 60.0]))
         self._life.watch.jumped(loop.time())
 
+    async def _reload(self) -> None:
+        another = self._draw_another(self._setting)
+        policy = self._draw_policy() if self._chance.sometimes(0.25) else None
+        stopwatch = self._stopwatch(policy or self._policy)
+        if policy is not None:
+            self._life.stopwatch = stopwatch
+        if await self._life.follow(another, policy):
+            self._setting, self._policy = another, policy or self._policy
+
     # ---- the end of a life -----------------------------------------------------------------------
 
     async def _kill(self) -> None:
@@ -311,7 +355,7 @@ class _Story:
         for process in machine.running.values():
             process.orphan = process.orphan or lost
         for engine in machine.engines.values():
-            engine.excused = engine.excused or lost
+            engine.excused = engine.excused or lost or self._unknown(engine)
         self._chance.phase = lambda: "restart"
         await self._bury()
         await asyncio.sleep(self._chance.one([0.0, 0.25, 2.0]))
@@ -324,8 +368,14 @@ class _Story:
         if self._life.disk.sick or not self._setting.remembers:
             for engine in self._machine.engines.values():
                 engine.excused = True
+        for engine in self._machine.engines.values():
+            engine.excused = engine.excused or self._unknown(engine)
         await self._bury()
         self._begin()
+
+    def _unknown(self, engine: Engine) -> bool:
+        """Say whether the next life cannot know of an engine: its config does not have it."""
+        return engine.name not in self._setting.lanes and engine.truth in HOLDING
 
     async def _bury(self) -> None:
         for visitor in list(self._visitors):
@@ -341,6 +391,8 @@ class _Story:
     async def _fair_end(self) -> None:
         """No fault strikes any more: each model has to answer within its bound."""
         for engine in self._machine.engines.values():
+            if engine.name not in self._setting.lanes:
+                continue
             seen = self._setting.alive[engine.name] != "none" and not engine.blind
             witness = self._life.keeper.witnesses[engine.name]
             seen = seen and not witness.traits.blind and not witness.traits.unfit
@@ -352,7 +404,7 @@ class _Story:
             await self._all_leave()
         else:
             until += 8.0 * (len(self._visitors) + len(self._guests))
-        await asyncio.gather(*(self._answered(name, until) for name in self._names))
+        await asyncio.gather(*(self._answered(name, until) for name in self._setting.lanes))
         await self._all_leave()
         until = loop.time() + self._patience()
         while (left := self._life.watch.at_rest()) and loop.time() < until:

@@ -20,6 +20,7 @@ from llmux.core.plan import IDLE
 from llmux.core.ticket import WAITING, Ticket
 from proof.chance import Chance
 from proof.failures import Failures
+from proof.following import Following
 
 if TYPE_CHECKING:
     from proof.watched import WatchedSwitcher
@@ -38,9 +39,13 @@ _NAMES = {phase: phase.value for phase in Phase}
 class Watch:
     """What must be true of one life, whatever happens to it."""
 
-    def __init__(self, chance: Chance, lanes: Mapping[str, LaneSettings]) -> None:
+    def __init__(
+        self, chance: Chance, lanes: Mapping[str, LaneSettings], max_buffered: int | None = None
+    ) -> None:
         self._chance = chance
-        self._lanes = lanes
+        self._lanes = dict(lanes)
+        self._config = Following(chance)
+        self._max_buffered = max_buffered
         self.waiting: dict[str, dict[Ticket, float]] = {name: {} for name in lanes}
         """Who waits for each model, in the order of arrival, and since when."""
         self.inside: dict[str, dict[Ticket, None]] = {name: {} for name in lanes}
@@ -67,7 +72,10 @@ class Watch:
         """Who waits longest for each model, and since when that is so."""
         self._moment = (0.0, 0)
         self._beaten: float | None = None
-        self._jumped = -1.0
+        self._late_at = -1.0
+        """When alarms are late by no fault of the gateway: the clock jumped, or bounds changed."""
+        self._crowds: dict[str, int] = {}
+        """How many were inside when another limit came."""
         self._board: Switchboard
         self._switcher: WatchedSwitcher
 
@@ -77,8 +85,8 @@ class Watch:
         self._board = board
 
     def jumped(self, now: float) -> None:
-        """Hear that the clock has just jumped: alarms that are late are not the gateway's fault."""
-        self._jumped = now
+        """Hear that the clock has just jumped."""
+        self._late_at = now
         self._beaten = None
 
     def beat(self, now: float) -> None:
@@ -129,6 +137,8 @@ class Watch:
             self._wrong(f"I2: admitted to {model}, which is {self._told[model]}")
         if self._closed:
             self._wrong(f"I4: admitted to {model} after the gateway closed")
+        if model in self._config.gone:
+            self._wrong(f"I2: admitted to {model}, which the config does not have any more")
         self.inside[model][ticket] = None
 
     # ---- facts and orders ------------------------------------------------------------------------
@@ -168,8 +178,32 @@ class Watch:
                     self._operators.add(number)
             case ev.OrderWithdrawn(number):
                 self._orders.pop(number, None)
+            case ev.Reconfigured():
+                self._follow(event, now)
             case ev.GatewayClosing():
                 self._closed = True
+
+    def _follow(self, event: ev.Reconfigured, now: float) -> None:
+        """Hear of another config: other bounds hold from now on, what they end has a moment."""
+        new = {one.name: one for one in event.models}
+        self._config.begins(event, self._board.lanes, self._told)
+        for name in new.keys() - self._board.lanes.keys():
+            self._told[name] = "unclear" if name in event.unclear else "asleep"
+            self.waiting.setdefault(name, {})
+            self.inside.setdefault(name, {})
+            self._heads[name] = (None, now)
+        self._told |= dict.fromkeys(event.awake, "awake")
+        self._adopted |= {*event.awake, *event.unclear}
+        self._failures.found(event.awake)
+        self._lanes |= new
+        self._max_buffered = event.max_buffered
+        self._late_at = now
+        for name, queue in self.waiting.items():
+            self._returned |= queue.keys()
+            self._heads[name] = (self._heads[name][0], now)
+            for ticket in queue:
+                queue[ticket] = now
+        self._crowds = {name: len(inside) for name, inside in self.inside.items()}
 
     def _hook_ended(self, event: ev.HookEnded, now: float) -> None:
         hook, self._hook = self._hook, None
@@ -227,6 +261,13 @@ class Watch:
                     told.append(f"{order.hook} {order.model}")
                 case fx.SettleOrder(number, _):
                     self._orders.pop(number, None)
+                case fx.Renew(model):
+                    self._config.renewed(model)
+                    self._failures.forgive(model)
+                case fx.Forget(model):
+                    self._config.forgotten(model, self._told[model])
+                    self._failures.forgive(model)
+                    self._lose(model)
                 case _:
                     continue
         phases = " ".join(
@@ -266,7 +307,7 @@ class Watch:
     def _in_time(self, ticket: Ticket, since: float, now: float) -> None:
         """I8: nobody waits longer than the deadline, counted from the arrival over all retries."""
         bound = self._lanes[ticket.lane.name].request_timeout
-        if bound is None or now == self._jumped:
+        if bound is None or now == self._late_at:
             return
         if now > max(ticket.arrived + bound, since) + TICK:
             waited = now - ticket.arrived
@@ -286,6 +327,8 @@ class Watch:
                 self._wrong(f"I6: {model} is woken for nobody")
             if self._closed:
                 self._wrong(f"I6: {model} is woken after the gateway closed")
+            if model in self._config.gone | self._config.outdated:
+                self._wrong(f"{model} is woken by hooks that do not hold any more")
             if early := self._failures.too_early(model, now + TICK):
                 self._wrong(f"I12: {model} is woken {early}")
             self._told[model] = "waking"
@@ -322,7 +365,7 @@ class Watch:
     def chosen(self, target: str, now: float) -> None:
         """I10: whoever is overdue goes first, by deadline, whatever the policy wants."""
         ours = self._due(target)
-        if now == self._jumped:
+        if now == self._late_at:
             return
         for name, lane in self._board.lanes.items():
             if name == target or lane.phase is not Phase.ASLEEP or lane.resting:
@@ -383,7 +426,7 @@ class Watch:
         """I14: no drain outlasts its bound, but where answers may, and some still run."""
         lane = self._lanes[model]
         bound = lane.drain_timeout
-        if bound is None or now <= since + bound + TICK or now == self._jumped:
+        if bound is None or now <= since + bound + TICK or now == self._late_at:
             return
         if lane.cut_drain or not self.inside[model]:
             self._wrong(f"I14: {model} is drained for {now - since:g} s, {bound:g} may")
@@ -404,12 +447,21 @@ class Watch:
             if bound is not None and len(waiting.keys() - self._returned) > bound:
                 self._wrong(f"I14: {len(waiting)} wait for {name}, {bound} may")
             limit = self._lanes[name].max_in_flight
-            if limit is not None and len(lane.inside) > limit:
+            if name in self._crowds:
+                self._crowds[name] = min(self._crowds[name], len(lane.inside))
+            if limit is not None and len(lane.inside) > max(limit, self._crowds.get(name, 0)):
                 self._wrong(f"I14: {len(lane.inside)} are inside {name}, {limit} may")
             if len(lane.arrival_log) > ARRIVALS_KEPT:
                 self._wrong(f"I14: {len(lane.arrival_log)} arrivals of {name} are logged")
         if board.waiting_total != total:
             self._wrong(f"{total} wait, the board says {board.waiting_total}")
+        queued = [one for queue in self.waiting.values() for one in queue]
+        held = sum([one.size for one in queued])
+        fresh = held - sum([one.size for one in queued if one in self._returned])
+        if board.buffered != held:
+            self._wrong(f"those who wait hold {held} bytes, the board says {board.buffered}")
+        if self._max_buffered is not None and fresh > self._max_buffered:
+            self._wrong(f"I14: those who wait hold {fresh} bytes, {self._max_buffered} may")
         self._returned &= {one for queue in self.waiting.values() for one in queue}
         self._orphans &= {one for there in self.inside.values() for one in there}
 
@@ -440,6 +492,7 @@ class Watch:
         left += [f"a Defer of {name}" for name in switcher._defers]
         left += [f"a preparation of {number}" for number in switcher._prepares]
         left += [f"a drain of {number}" for number in switcher._drains]
+        left += [f"a change of {name}" for name in self._config.gone | self._config.outdated]
         left += [] if self._started is None else [f"a switch to {self._started[1]}"]
         return left
 

@@ -65,8 +65,12 @@ class WatchedSwitcher(ModelSwitcher):
         """Begin to watch; to be called before the first fact."""
         self.board.__class__ = WatchedBoard
         self.board.watch = watch
-        self._guard._stopwatch = stopwatch
+        self.time_by(stopwatch)
         watch.look_at(self, self.board)
+
+    def time_by(self, stopwatch: Callable[[], float]) -> None:
+        """Say what the policy's calls are timed by."""
+        self._guard._stopwatch = stopwatch
 
     @property
     def living(self) -> Set[int]:

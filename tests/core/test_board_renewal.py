@@ -316,6 +316,21 @@ def test_a_higher_limit_lets_more_in_and_a_lower_one_throws_nobody_out() -> None
     assert third in world.inside
 
 
+def test_whom_a_higher_limit_has_room_for_is_inside_before_the_model_is_left() -> None:
+    """The same config removes the model that a switch to another still waited to hear about."""
+    world = World(replace(A, max_in_flight=1), B, C)
+    world.wake("a")
+    second = world.arrive("a")
+    world.arrive("b")
+    world.arrive("c")
+    world.end_turn()
+    world.answer("b", SwitchNow())
+    assert world.started is None, "the policy has not answered for c yet"
+    world.reload(A, B)
+    assert world.started == ("a", "b")
+    assert second in world.inside
+
+
 def test_a_drain_that_runs_gets_the_new_bound() -> None:
     """Counted from its begin; a bound that is lifted does not ring."""
     world = World("a", "b", drain_timeout=600.0)

@@ -375,6 +375,7 @@ class World:
             assert wanted, f"I6: {model} is woken for nobody"
             assert model not in self.outdated | self.removed, f"{model} is woken by old hooks"
             assert not self.closed, "a wake after the gateway closed"
+            assert ("rest", model) not in self.alarms, f"I12: {model} is woken while it rests"
             self.engines[model] = "waking"
         else:
             assert self.engines[model] not in {"asleep", "waking", "sleeping"}, f"{model} twice"

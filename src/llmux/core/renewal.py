@@ -42,6 +42,7 @@ class Renewal(Life):
         self.lanes.update(order | gone)
         self._settle_in(new, event, now)
         self._count_changes()
+        self._admit_more(now)  # who has room now is inside before anybody is left
 
     def _ask_anew(self, rate_windows: tuple[float, ...]) -> None:
         """Forget what an earlier policy wanted: a new one is asked about everybody who waits."""
