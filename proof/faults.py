@@ -13,6 +13,7 @@ from tests.mutants.table import MUTANTS, Mutant
 KEEPER = "runtime/keeper.py"
 LIVES = "runtime/lives.py"
 STATE = "runtime/statefile.py"
+RENEWAL = "core/renewal.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ _BY_PHASE = {
     "waiting": [
         "leave does not take a waiting ticket out of its queue",
         "the total of those who wait is never lowered",
+        "bytes that waited are never taken off",
+        "bytes of bodies bind nobody",
         "the deadline counts from the queue, not from the arrival",
         "a Skip is never reconsidered by itself",
         "a policy has all the time in the world",
@@ -95,6 +98,51 @@ _OWN = [
             '"asleep"',
         ),
         "sleeping",
+    ),
+    Planted(
+        Mutant(
+            "new hooks hold while the model is up",
+            RENEWAL,
+            "        if lane.phase is Phase.ASLEEP and lane.change is not Change.REMOVE:\n",
+            "        if lane.change is not Change.REMOVE:\n",
+        ),
+        "reload",
+    ),
+    Planted(
+        Mutant(
+            "a removed model is forgotten while it is up",
+            RENEWAL,
+            "        elif lane.phase is Phase.ASLEEP and self.plan is None:\n",
+            "        elif self.plan is None:\n",
+        ),
+        "reload",
+    ),
+    Planted(
+        Mutant(
+            "a new model that is unclear is taken for asleep",
+            RENEWAL,
+            "        unwanted = [lane for lane in new if lane.name in event.unclear]\n",
+            "        unwanted: list[Lane] = []\n",
+        ),
+        "reload",
+    ),
+    Planted(
+        Mutant(
+            "an order for a removed model stands",
+            RENEWAL,
+            "        self._settle_orders(lane, removed(lane.name))\n",
+            "",
+        ),
+        "reload",
+    ),
+    Planted(
+        Mutant(
+            "who waits for a removed model is not told",
+            RENEWAL,
+            "        self._reject_waiting(lane, removed(lane.name))\n",
+            "",
+        ),
+        "reload",
     ),
     Planted(
         Mutant(

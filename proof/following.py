@@ -23,17 +23,22 @@ class Following:
         """Models that the config does not have any more, and that are not forgotten yet."""
         self.outdated: set[str] = set()
         """Models that are up by hooks which the config has changed since."""
+        self._mended: frozenset[str] = frozenset()
+        """Of those, the ones whose new hooks may be tried where the old have failed."""
 
     def begins(
         self, event: ev.Reconfigured, before: Collection[str], told: Mapping[str, str]
     ) -> None:
         """Hear of another config, of the models before, and of what was told of each."""
         self.gone = set(before) - {one.name for one in event.models}
+        self._mended = event.mended
         changed = event.renewed | event.mended
         self.outdated = {name for name in changed if told.get(name, "asleep") not in DOWN}
 
-    def renewed(self, model: str) -> None:
-        """Hear that the new hooks of a model hold."""
+    def renewed(self, model: str, told: str) -> None:
+        """Hear that the new hooks of a model hold, of which this was told last."""
+        if told not in DOWN and model not in self._mended:
+            self._chance.violated(f"new hooks hold for {model} while it is {told}")
         self.outdated.discard(model)
 
     def forgotten(self, model: str, told: str) -> None:

@@ -262,7 +262,7 @@ class Watch:
                 case fx.SettleOrder(number, _):
                     self._orders.pop(number, None)
                 case fx.Renew(model):
-                    self._config.renewed(model)
+                    self._config.renewed(model, self._told[model])
                     self._failures.forgive(model)
                 case fx.Forget(model):
                     self._config.forgotten(model, self._told[model])
