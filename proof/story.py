@@ -10,22 +10,19 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from llmux.core.lane import LaneSettings
-from llmux.policy import FifoPolicy
-from llmux.policy.balance import BalancePolicy
 from llmux.policy.base import SwitchPolicy
 from llmux.runtime import statefile
-from llmux.runtime.hooks import HookSpec
 from llmux.testing import run_virtual
 from proof.chance import Chance, ViolationError
 from proof.clients import Visitor, guest, operator
+from proof.drawing import Draw
 from proof.engines import HOLDING, OPEN, Engine, Machine, Truth
-from proof.life import Alive, Life, Setting, begin
+from proof.life import Life, begin
 from proof.moods import Moody
 
 STEPS = 400
@@ -101,12 +98,8 @@ class _Story:
         self._chance = chance
         self._path = folder / "state.json"
         self._steps = steps
-        self._names = list("abcd"[: chance.one([2, 2, 3, 4])])
-        """All models that any config of this story may have."""
-        self._specs: dict[str, HookSpec] = {}
-        self._setting = self._draw_setting()
-        self._read = 0
-        """How often the config was read anew."""
+        self._draw = Draw(chance)
+        self._setting = self._draw.setting()
         chance.rate = chance.one([0.0, 0.3, 1.0, 1.0, 2.0])
         self._visitors: dict[Visitor, None] = {}
         self._guests: list[asyncio.Task[None]] = []
@@ -114,108 +107,15 @@ class _Story:
         self._machine: Machine
         self._policy: SwitchPolicy
 
-    # ---- what is drawn once ----------------------------------------------------------------------
-
-    def _draw_setting(self) -> Setting:
-        one = self._chance.one
-        lanes = {name: self._lane(name) for name in self._names}
-        alive: list[Alive] = ["none", "http", "http", "shell"]
-        specs = tuple(
-            HookSpec(
-                name,
-                8001 + nth,
-                "wake",
-                "sleep",
-                alive="alive",
-                wake_timeout=6.0,
-                sleep_timeout=4.0,
-                alive_timeout=1.0,
-                kill=one([None, "kill"]),
-                kill_timeout=3.0,
-            )
-            for nth, name in enumerate(self._names)
-        )
-        self._specs = {spec.model: spec for spec in specs}
-        return Setting(
-            lanes=lanes,
-            specs=specs,
-            alive={name: one(alive) for name in self._names},
-            interval=one([2.0, 5.0]),
-            failures=one([1, 3]),
-            remembers=one([True, True, True, False]),
-            on_sleep_failure=one(["stop", "stop", "stop", "continue"]),
-            rescue=one([True, True, False]),
-            heart=one([True, False, False]),
-            max_buffered=one([None, None, 150]),
-        )
-
-    def _lane(self, name: str) -> LaneSettings:
-        one = self._chance.one
-        return LaneSettings(
-            name,
-            request_timeout=one([None, 4.0, 20.0]),
-            min_active=one([0.0, 0.0, 3.0]),
-            drain_before_switch=one([True, True, True, False]),
-            drain_timeout=one([6.0, 6.0, None]),
-            cut_drain=one([True, True, False]),
-            wake_timeout=6.0,
-            max_wait=one([None, None, 3.0, 12.0]),
-            max_queue=one([None, None, 4]),
-            max_in_flight=one([None, None, 1, 2]),
-            breaker_min=1.0,
-            breaker_max=8.0,
-            priority=one([1.0, 1.0, 1.0, 4.0, 0.25]),
-        )
-
-    def _draw_another(self, old: Setting) -> Setting:
-        """Draw what a config says after somebody has changed it: models come, change and go."""
-        one = self._chance.one
-        before = {spec.model: spec for spec in old.specs}
-        names = [name for name in self._names if one([True, True, True, False])]
-        self._read += 1
-        lanes, specs = {}, []
-        for name in names or [one(self._names)]:
-            kept = name in before and one([True, True, False])
-            lanes[name] = old.lanes[name] if kept else self._lane(name)
-            spec = before.get(name) or replace(self._specs[name])
-            other = f"another {self._read}"
-            match one(["none", "none", "none", "wake", "sleep", "kill"]):
-                case "wake":
-                    spec = replace(spec, wake=other)
-                case "sleep":
-                    spec = replace(spec, sleep=other)
-                case "kill" if spec.kill:
-                    spec = replace(spec, kill=other)
-            specs.append(spec)
-        bytes_, interval = one([None, None, 150]), one([old.interval, 2.0, 5.0])
-        return replace(old, lanes=lanes, specs=tuple(specs), max_buffered=bytes_, interval=interval)
-
-    def _draw_engine(self, name: str) -> Engine:
-        one = self._chance.one
-        stays = one([True, False])
-        blind = stays and one([True, False, False])
-        found = one([Truth.DOWN] * 6 + [Truth.UP, Truth.UP, Truth.HUNG, Truth.HALF])
-        # Who woke it before the story, perhaps beside another, nobody knows.
-        excused = found is not Truth.DOWN
-        wake, sleep = one([0.0, 1.0, 2.0]), one([0.0, 0.5, 1.0])
-        return Engine(name, wake, sleep, stays, blind, found, excused)
-
-    def _draw_policy(self) -> SwitchPolicy:
-        one = self._chance.one
-        kind = one(["moody", "moody", "fifo", "balance"])
-        if kind == "fifo":
-            return FifoPolicy()
-        if kind == "balance":
-            return BalancePolicy()
-        return Moody(self._chance, self._names, one([None, None, 2.0]))
-
     # ---- the story -------------------------------------------------------------------------------
 
     async def play(self) -> None:
         """Let it all happen; ViolationError as soon as something does not hold."""
         chance = self._chance
         chance.now = asyncio.get_running_loop().time
-        machine = self._machine = Machine(chance, [self._draw_engine(one) for one in self._names])
+        machine = self._machine = Machine(
+            chance, [self._draw.engine(one) for one in self._draw.names]
+        )
         with patch.object(statefile, "processes", machine):
             self._begin()
             for _ in range(self._steps):
@@ -228,7 +128,7 @@ class _Story:
             self._hold()
 
     def _begin(self) -> None:
-        self._policy = policy = self._draw_policy()
+        self._policy = policy = self._draw.policy()
         clock = self._stopwatch(policy)
         self._life = begin(self._chance, self._machine, self._setting, policy, self._path, clock)
         self._chance.phase = self._life.watch.phase
@@ -265,7 +165,7 @@ class _Story:
             case 8 if chance.sometimes(0.2):
                 await asyncio.sleep(chance.one([4.0, 10.0, 30.0]))
             case _:
-                self._visit(chance.one(self._names))
+                self._visit(chance.one(self._draw.names))
         await asyncio.sleep(chance.one([0.0, 0.0, 0.0, 0.25, 0.5, 1.0]))
 
     def _visit(self, model: str, over: Callable[[], None] = _nothing) -> Visitor:
@@ -301,12 +201,12 @@ class _Story:
     def _guest(self) -> None:
         chance = self._chance
         kind = chance.one(["block", "lease", "again"])
-        model, seconds = chance.one(self._names), chance.one([0.0, 0.5, 3.0])
+        model, seconds = chance.one(self._draw.names), chance.one([0.0, 0.5, 3.0])
         work = guest(self._life.switcher, model, seconds, kind)
         self._guests.append(asyncio.get_running_loop().create_task(work))
 
     def _order(self) -> None:
-        work = operator(self._life.switcher, self._chance.one(self._names))
+        work = operator(self._life.switcher, self._chance.one(self._draw.names))
         self._guests.append(asyncio.get_running_loop().create_task(work))
 
     def _somebody_is_cancelled(self) -> None:
@@ -317,7 +217,7 @@ class _Story:
 
     def _strike_an_engine(self) -> None:
         chance = self._chance
-        engine = self._machine.engines[chance.one(self._names)]
+        engine = self._machine.engines[chance.one(self._draw.names)]
         if chance.faulty and chance.sometimes(0.15 * chance.rate):
             until = asyncio.get_running_loop().time() + chance.one([5.0, 20.0, 60.0])
             for hook in chance.one([("wake",), ("sleep",), ("sleep", "kill"), ("wake", "sleep")]):
@@ -338,8 +238,8 @@ class _Story:
         self._life.watch.jumped(loop.time())
 
     async def _reload(self) -> None:
-        another = self._draw_another(self._setting)
-        policy = self._draw_policy() if self._chance.sometimes(0.25) else None
+        another = self._draw.another(self._setting)
+        policy = self._draw.policy() if self._chance.sometimes(0.25) else None
         stopwatch = self._stopwatch(policy or self._policy)
         if policy is not None:
             self._life.stopwatch = stopwatch
@@ -426,7 +326,7 @@ class _Story:
         wake, ladder = 6.0, 2 * (4.0 + 2.0) + (3.0 + 2.0) + 6.0
         under_way = 11.0 + ladder + wake + 30.0
         turn = 8.0 + 3.0 + ladder + wake + 5.0
-        return under_way + rest + 2 * len(self._names) * turn
+        return under_way + rest + 2 * len(self._draw.names) * turn
 
     async def _answered(self, model: str, until: float) -> None:
         """Ask a model until it answers."""
