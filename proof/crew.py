@@ -44,15 +44,26 @@ class Level:
 class Walker:
     """One pair of hands: expands the worlds it holds, a level at a time."""
 
-    def __init__(self, start: World, key_of: KeyOf, requests: int, first: bool) -> None:
+    def __init__(self, start: World, key_of: KeyOf, requests: int) -> None:
         self._key_of = key_of
         self._requests = requests
         self._known: dict[Key, int] = {key_of(start): 0}
-        self._mine: list[tuple[int, World]] = [(0, start)] if first else []
+        self._mine: list[tuple[int, World]] = [(0, start)]
         self._fresh: dict[Key, World] = {}
         self._loose: list[tuple[int, Key]] = []
         self.sources = array("I")
         self.targets = array("I")
+
+    @property
+    def breadth(self) -> int:
+        """How many states of the newest level are this walker's."""
+        return len(self._mine)
+
+    def keep(self, nth: int, of: int) -> None:
+        """Be the nth of so many who all are copies of one: keep a share of what it holds."""
+        self._mine = self._mine[nth::of]
+        if nth:
+            self.sources, self.targets = array("I"), array("I")
 
     def expand(self) -> Level:
         """Make every move in every world of this level; stops at the first broken invariant."""
@@ -109,29 +120,39 @@ class Walker:
 def _let_go(world: World) -> None:
     """Break the circles of a world that nobody needs, so that its memory is free at once."""
     for lane in world.board.lanes.values():
-        lane.waiting.clear()
-        lane.inside.clear()
+        for tickets in (lane.waiting, lane.inside, lane.lost, lane.late, lane.ranks):
+            tickets.clear()
+        lane.watched = None
+
+
+ENOUGH = 64
+"""States in a level from which on the work is shared: each gets a part of them to begin with."""
 
 
 class Crew:
-    """So many walkers, each a process of its own but for one alone; a context manager."""
+    """One walker, and so many processes as soon as there is enough to share; a context manager.
+
+    They are forks of the first, for a walker has its worlds only where it found them.
+    """
 
     def __init__(self, start: World, key_of: KeyOf, requests: int, processes: int) -> None:
         self._lines: list[Connection] = []
         self._hands: list[multiprocessing.process.BaseProcess] = []
-        self._alone: Walker | None = None
-        if processes == 1:
-            self._alone = Walker(start, key_of, requests, True)
-            return
-        fork = multiprocessing.get_context("fork")  # walkers have to hash alike
-        for nth in range(processes):
+        self._processes = processes
+        self._alone: Walker | None = Walker(start, key_of, requests)
+
+    def _share_out(self, walker: Walker) -> None:
+        fork = multiprocessing.get_context("fork")  # they share the worlds, and hash alike
+        for nth in range(self._processes):
             here, there = fork.Pipe()
-            walker = Walker(start, key_of, requests, nth == 0)
-            hand = fork.Process(target=_serve, args=(walker, there), daemon=True)
+            hand = fork.Process(
+                target=_serve, args=(walker, nth, self._processes, there), daemon=True
+            )
             hand.start()
             there.close()
             self._lines.append(here)
             self._hands.append(hand)
+        self._alone = None
 
     def __enter__(self) -> Crew:
         return self
@@ -143,6 +164,8 @@ class Crew:
 
     def expand(self) -> list[Level]:
         """Let all walk one level and return what each found."""
+        if self._alone is not None and self._processes > 1 and self._alone.breadth >= ENOUGH:
+            self._share_out(self._alone)
         if self._alone is not None:
             return [self._alone.expand()]
         for line in self._lines:
@@ -168,9 +191,10 @@ class Crew:
         return [line.recv() for line in self._lines]
 
 
-def _serve(walker: Walker, line: Connection) -> None:
+def _serve(walker: Walker, nth: int, of: int, line: Connection) -> None:
     """Do what the lead says until the line is closed."""
     gc.disable()  # worlds are let go by hand
+    walker.keep(nth, of)
     while True:
         try:
             what, about = line.recv()
