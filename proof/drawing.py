@@ -17,6 +17,9 @@ from proof.engines import Engine, Truth
 from proof.life import Alive, Setting
 from proof.moods import Moody
 
+LONGEST_REST = 15.0
+"""Seconds for which a breaker stays open at most."""
+
 
 class Draw:
     """Draws from a story's dice."""
@@ -77,8 +80,8 @@ class Draw:
             max_wait=one([None, None, 3.0, 12.0]),
             max_queue=one([None, None, 4]),
             max_in_flight=one([None, None, 1, 2]),
-            breaker_min=1.0,
-            breaker_max=8.0,
+            breaker_min=one([1.0, 1.0, 1.0, LONGEST_REST]),
+            breaker_max=one([8.0, LONGEST_REST]),
             priority=one([1.0, 1.0, 1.0, 4.0, 0.25]),
         )
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,15 @@ from llmux.runtime import statefile
 from llmux.testing import run_virtual
 from proof.chance import Chance, ViolationError
 from proof.clients import Visitor, guest, operator
-from proof.drawing import Draw
+from proof.drawing import LONGEST_REST, Draw
 from proof.engines import HOLDING, OPEN, Engine, Machine, Truth
 from proof.life import Life, begin
 from proof.moods import Moody
 
 STEPS = 400
 """Things that happen in a story before its fair end."""
+ENDLESS = 30.0
+"""Seconds of work after which a story hangs within one fact; it takes a fraction of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,10 @@ def tell(seed: int, *, steps: int = STEPS, keep: int = 0) -> Told:
     logger.propagate = False
     violation: str | None = None
     try:
-        with tempfile.TemporaryDirectory(prefix="llmux-story-", dir=_memory()) as folder:
+        with (
+            tempfile.TemporaryDirectory(prefix="llmux-story-", dir=_memory()) as folder,
+            _ends(chance),
+        ):
             run_virtual(_Story(chance, Path(folder), steps).play())
     except ViolationError as error:
         violation = str(error)
@@ -65,6 +72,23 @@ def tell(seed: int, *, steps: int = STEPS, keep: int = 0) -> Told:
     return Told(
         seed, chance.events, chance.digest(), dict(chance.struck), violation, chance.latest()
     )
+
+
+@contextmanager
+def _ends(chance: Chance) -> Iterator[None]:
+    """I15: interrupt what works without end within one fact, where no clock goes on."""
+
+    def interrupt(*_: object) -> None:
+        chance.violated(f"I15: one fact is worked on for more than {ENDLESS:g} s")
+        chance.hold()
+
+    before = signal.signal(signal.SIGVTALRM, interrupt)
+    signal.setitimer(signal.ITIMER_VIRTUAL, ENDLESS, 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def _memory() -> str | None:
@@ -322,7 +346,7 @@ class _Story:
     def _patience(self) -> float:
         """I11: what may pass after the last fault until a model answers, in seconds."""
         setting = self._setting
-        rest = 8.0 + setting.failures * (setting.interval + 1.0) + setting.interval
+        rest = LONGEST_REST + setting.failures * (setting.interval + 1.0) + setting.interval
         wake, ladder = 6.0, 2 * (4.0 + 2.0) + (3.0 + 2.0) + 6.0
         under_way = 11.0 + ladder + wake + 30.0
         turn = 8.0 + 3.0 + ladder + wake + 5.0
