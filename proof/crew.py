@@ -1,17 +1,19 @@
 """Walkers that share the work: each expands its part of a level, and the lead says whose is new.
 
-States never travel, only their keys: whoever found a state first goes on from it. So each walker
-keeps the keys of all, and the worlds of its own part of the newest level alone. It refuses to know
-what is printed and what is shown of the edges.
+Mostly only keys travel: whoever found a state first goes on from it, and gives it away only where
+another would have too little to do. So each walker keeps the keys of all, and the worlds of its own
+part of the newest level alone. It refuses to know what is printed and what is shown of the edges.
 """
 
 from __future__ import annotations
 
 import gc
 import multiprocessing
+import pickle
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from multiprocessing.connection import Connection
 
 from tests.core.world import World
@@ -100,14 +102,22 @@ class Walker:
             _let_go(world)
         return level
 
-    def settle(self, keys: Iterable[Key], first: int, mine: set[Key], go_on: bool) -> None:
-        """Hear which keys are new, numbered from `first`, and which of them are this walker's."""
+    def settle(
+        self, keys: Iterable[Key], first: int, mine: set[Key], gifts: Mapping[Key, int], go_on: bool
+    ) -> dict[int, bytes]:
+        """Hear which keys are new, numbered from `first`, and which of them are this walker's.
+
+        Of its own it returns the `gifts`, packed for whom they name.
+        """
+        given: dict[int, list[tuple[int, World]]] = {}
         for number, key in enumerate(keys, first):
             self._known[key] = number
             world = self._fresh.pop(key, None)
             if world is None:
                 continue
-            if key in mine and go_on:
+            if key in gifts and go_on:
+                given.setdefault(gifts[key], []).append((number, world))
+            elif key in mine and go_on:
                 self._mine.append((number, world))
             else:
                 _let_go(world)
@@ -115,6 +125,15 @@ class Walker:
             self.sources.append(source)
             self.targets.append(self._known[key])
         self._loose.clear()
+        packed = {taker: pickle.dumps(worlds, -1) for taker, worlds in given.items()}
+        for worlds in given.values():
+            for _, world in worlds:
+                _let_go(world)
+        return packed
+
+    def take(self, packed: bytes) -> None:
+        """Go on also from what another has given away."""
+        self._mine += pickle.loads(packed)
 
 
 def _let_go(world: World) -> None:
@@ -175,12 +194,14 @@ class Crew:
     def settle(self, keys: list[Key], first: int, owners: list[set[Key]], go_on: bool) -> None:
         """Tell all which keys are new, and who goes on from which."""
         if self._alone is not None:
-            self._alone.settle(keys, first, owners[0], go_on)
+            self._alone.settle(keys, first, owners[0], {}, go_on)
             return
-        for line, mine in zip(self._lines, owners, strict=True):
-            line.send(("settle", (keys, first, mine, go_on)))
-        for line in self._lines:
-            line.recv()
+        gifts = _gifts(owners)
+        for line, mine, given in zip(self._lines, owners, gifts, strict=True):
+            line.send(("settle", (keys, first, mine, given, go_on)))
+        for packed in [line.recv() for line in self._lines]:
+            for taker, worlds in packed.items():
+                self._lines[taker].send(("take", worlds))
 
     def edges(self) -> list[tuple[array[int], array[int]]]:
         """Return all fair edges, as (sources, targets) of each walker."""
@@ -189,6 +210,23 @@ class Crew:
         for line in self._lines:
             line.send(("edges", None))
         return [line.recv() for line in self._lines]
+
+
+def _gifts(owners: Sequence[set[Key]]) -> list[dict[Key, int]]:
+    """Say what each gives to whom, so that all have about as much to walk on from."""
+    gifts: list[dict[Key, int]] = [{} for _ in owners]
+    share = sum(len(mine) for mine in owners) // len(owners)
+    has = [len(mine) for mine in owners]
+    for giver, mine in enumerate(owners):
+        spare = iter(mine)
+        for taker in range(len(owners)):
+            count = min(has[giver] - share, share - has[taker])
+            if taker == giver or count <= share // 20:
+                continue
+            gifts[giver] |= dict.fromkeys(islice(spare, count), taker)
+            has[giver] -= count
+            has[taker] += count
+    return gifts
 
 
 def _serve(walker: Walker, nth: int, of: int, line: Connection) -> None:
@@ -203,7 +241,8 @@ def _serve(walker: Walker, nth: int, of: int, line: Connection) -> None:
         if what == "expand":
             line.send(walker.expand())
         elif what == "settle":
-            walker.settle(*about)
-            line.send(None)
+            line.send(walker.settle(*about))
+        elif what == "take":
+            walker.take(about)
         else:
             line.send((walker.sources, walker.targets))

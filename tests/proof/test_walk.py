@@ -147,7 +147,7 @@ def test_two_walkers_find_what_one_finds(capsys: pytest.CaptureFixture[str]) -> 
     told: list[list[str]] = []
     for processes in (1, 2):
         lines: list[str] = []
-        walk(DEADLINES, 2, states=150, processes=processes, say=lines.append)
+        walk(DEADLINES, 2, states=1500, processes=processes, say=lines.append)
         told.append([line.rpartition(",")[0] for line in lines])
     assert told[0] == told[1]
 
