@@ -13,7 +13,7 @@ COMPILE := uv pip compile pyproject.toml --universal --generate-hashes --no-head
            --no-emit-index-url --quiet $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports mutants model-check simulate-faults \
+.PHONY: help demo demo-llamacpp test lint types imports mutants model-check simulate-faults \
         simulate-faults-planted bench bench-quick bench-memory bench-scheduling profile pictures format lock \
         clean dev
 
@@ -24,6 +24,10 @@ help:  ## say what there is to make
 demo:  ## three toy models take turns behind a real gateway (run-time dependencies only)
 	@sh tools/venv.sh $(DEMO_VENV) requirements.lock
 	@$(DEMO_VENV)/bin/python -m llmux demo $(ARGS)
+
+demo-llamacpp:  ## the same with real llama.cpp servers and tiny models (Linux; 60 MB of packages)
+	@sh tools/venv.sh $(DEMO_VENV)-llamacpp requirements-llamacpp.lock
+	@$(DEMO_VENV)-llamacpp/bin/python -m llmux demo --llamacpp $(ARGS)
 
 test: lint types imports  ## lint, types, floors of the house, then all tests
 	@$(PY) -m pytest $(PYTEST)
@@ -73,10 +77,11 @@ format: dev  ## let ruff put the files into shape
 	@$(PY) -m ruff check --fix
 	@$(PY) -m ruff format
 
-lock:  ## resolve both locks anew (UPGRADE=1: take newer releases); needs uv
+lock:  ## resolve the locks anew (UPGRADE=1: take newer releases); needs uv
 	@command -v uv >/dev/null || { echo "llmux: make lock needs uv: pip install uv" >&2; exit 1; }
 	@$(COMPILE) --group build -o requirements.lock
-	@$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
+	@$(COMPILE) --group dev --extra llamacpp -c requirements.lock -o requirements-dev.lock
+	@$(COMPILE) --group build --extra llamacpp -c requirements-dev.lock -o requirements-llamacpp.lock
 	@! grep -nE '://' requirements*.lock
 
 dev:

@@ -75,7 +75,7 @@ def test_the_readme_leads_to_every_page_that_an_operator_needs() -> None:
     assert linked >= {"docs/config.md", "docs/hooks.md", "docs/operations.md", "docs/migration.md"}
 
 
-LOCKS = ["requirements.lock", "requirements-dev.lock"]
+LOCKS = ["requirements.lock", "requirements-llamacpp.lock", "requirements-dev.lock"]
 
 
 def make_targets() -> set[str]:
@@ -115,8 +115,8 @@ def test_the_locks_agree_and_hold_every_direct_dependency() -> None:
     def pins(lock: str) -> set[str]:
         return set(re.findall(r"^([a-z0-9-]+==[^ ;]+)", read(lock), re.M))
 
-    first, dev = (pins(lock) for lock in LOCKS)
-    assert first <= dev
+    first, llamacpp, dev = (pins(lock) for lock in LOCKS)
+    assert first <= llamacpp <= dev
     direct = re.findall(r'^    "([A-Za-z0-9_-]+)>=', read("pyproject.toml"), re.M)
     locked = {pin.partition("==")[0] for pin in dev}
     assert {name.lower().replace("_", "-") for name in direct} <= locked

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from llmux.demo.show import QUESTION, Asked
-from llmux.demo.stage import MODELS
+from llmux.demo.cast import MODELS, QUESTION, TOYS
+from llmux.demo.show import Asked
 from tests.conftest import Need
 
 
@@ -175,4 +175,4 @@ def test_only_a_whole_answer_from_the_asked_model_is_right(
     answer: str, named: set[str], right: bool
 ) -> None:
     """Half an answer, or one that another model gave, fails the round."""
-    assert Asked("qwen-7b", "answered", answer, 1.0, named).right is right
+    assert Asked("qwen-7b", TOYS, "answered", answer, 1.0, named).right is right

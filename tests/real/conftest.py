@@ -1,6 +1,6 @@
 """Real llama.cpp servers behind a real gateway, or a word about why not.
 
-Where the packages of the dependency group `real` are missing, these stories skip; where
+Where the packages of the extra `llamacpp` or the clients are missing, these stories skip; where
 `LLMUX_REQUIRE_TOOLS=1` is set, they fail instead, so that CI never goes without them.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from llmux.demo import engine
 from tests.e2e.house import House
 
 ENGINE = Path(__file__).with_name("engine.py")
@@ -21,7 +22,7 @@ PACKAGES = ("xllamacpp", "gguf", "numpy", "openai", "anthropic")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "real: needs real engines and clients (group `real`)")
+    config.addinivalue_line("markers", "real: needs real engines and clients")
 
 
 @pytest.fixture(scope="session")
@@ -29,11 +30,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two models: `quick` answers at once in words with q, `slow` takes its time, with s."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        why = f"not installed: {', '.join(missing)} (dependency group `real`)"
+        why = f"not installed: {', '.join(missing)} (extra `llamacpp`, group `real`)"
         if os.environ.get("LLMUX_REQUIRE_TOOLS") == "1":
             pytest.fail(why)
         pytest.skip(why)
-    from tests.real.tiny import make_model  # noqa: PLC0415 -- needs what may be missing
+    from llmux.demo.tiny import make_model  # noqa: PLC0415 -- needs what may be missing
 
     folder = tmp_path_factory.mktemp("models")
     return {
@@ -48,9 +49,15 @@ def llamas(tmp_path: Path, models: dict[str, Path]) -> Iterator[House]:
     house = House(tmp_path, *models)
     for name, path in models.items():
         port = house.ports[name]
-        start = f"'{sys.executable}' '{ENGINE}' start '{path}' {port} '{tmp_path}/{port}.pid'"
+        pid = f"'{tmp_path}/{port}.pid'"
+        start = f"'{sys.executable}' '{ENGINE}' '{name}' '{path}' {port} {pid}"
         house.models[name]["wake"] = (
             f"{house.noted('wake-begin')}\n{start} || exit 1\n{house.noted('wake-end')}"
+        )
+        gone = f"'{sys.executable}' -P '{engine.__file__}' --port {port} --wait-gone"
+        house.models[name]["sleep"] = (
+            f"{house.noted('sleep-begin')}\n[ -e {pid} ] && kill $(cat {pid}) 2>/dev/null\n"
+            f"{gone} || exit 1\nrm -f {pid}\n{house.noted('sleep-end')}"
         )
     yield house
     house.close()

@@ -172,14 +172,15 @@ async def serve(name: str, port: int, load_secs: float, owner: int | None) -> No
         loop.add_signal_handler(number, ended.set)
     engine = Engine(name, port, load_secs)
     server = await asyncio.start_server(engine.serve, "127.0.0.1", port)
-    while not ended.is_set() and (owner is None or _runs(owner)):
+    while not ended.is_set() and (owner is None or runs(owner)):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 await ended.wait()
     server.close()
 
 
-def _runs(pid: int) -> bool:
+def runs(pid: int) -> bool:
+    """Say whether there is a process of this id."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -206,7 +207,7 @@ def wait_ready(port: int, pid_file: Path, seconds: float = 60.0) -> bool:
         except urllib.error.HTTPError:  # 503: it loads
             continue
         except OSError:
-            if not pid_file.exists() or not _runs(int(pid_file.read_text())):
+            if not pid_file.exists() or not runs(int(pid_file.read_text())):
                 return False
     return False
 

@@ -20,9 +20,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from llmux.demo.stage import MODELS, Event, Stage, StageError
-
-QUESTION = "Hello, who are you?"
+from llmux.demo.cast import QUESTION, TOYS, Cast, CastError, llamas
+from llmux.demo.stage import Event, Stage, StageError
 
 
 @dataclass
@@ -30,6 +29,7 @@ class Asked:
     """One request and what has come back so far."""
 
     model: str
+    cast: Cast = TOYS
     state: str = "waiting"
     answer: str = ""
     first: float | None = None
@@ -40,18 +40,17 @@ class Asked:
     @property
     def right(self) -> bool:
         """Whether the answer is whole and came from the model that was asked."""
-        whole = self.state == "answered" and QUESTION in self.answer
-        return (
-            whole and self.answer.startswith(f"I am {self.model},") and self.named == {self.model}
-        )
+        whole = self.state == "answered" and self.cast.knows(self.model, self.answer)
+        return whole and self.named == {self.model}
 
 
 class Show:
     """Prints events as lines, and above all of them the answers as they grow."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, cast: Cast) -> None:
         self.console = console
-        self.asked = [Asked(model) for model in MODELS]
+        self.cast = cast
+        self.asked = [Asked(model, cast) for model in cast.arguments]
         self._start = time.monotonic()
         self._live: Live | None = None
         self.over = False
@@ -125,13 +124,14 @@ class Show:
         return table
 
 
-async def ask(port: int, model: str, question: str) -> AsyncIterator[tuple[str, str]]:
-    """Ask one model for a streamed answer; yield pieces of it, each with the model it names.
+async def ask(port: int, one: Asked) -> AsyncIterator[tuple[str, str]]:
+    """Ask for one streamed answer; yield pieces of it, each with the model it names.
 
     Raises OSError or ValueError, with a sentence, where there is no such answer.
     """
-    messages = [{"role": "user", "content": question}]
-    body = json.dumps({"model": model, "stream": True, "messages": messages}).encode()
+    messages = [{"role": "user", "content": QUESTION}]
+    asked = {"model": one.model, "stream": True, "messages": messages, **one.cast.asking}
+    body = json.dumps(asked).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(
@@ -146,7 +146,7 @@ async def ask(port: int, model: str, question: str) -> AsyncIterator[tuple[str, 
         async for line in _lines(reader):
             if line.startswith(b"data: {"):
                 chunk = json.loads(line[6:])
-                yield chunk["choices"][0]["delta"].get("content", ""), str(chunk["model"])
+                yield chunk["choices"][0]["delta"].get("content") or "", str(chunk["model"])
             elif line.startswith(b"data: [DONE]"):
                 return
         raise ValueError("the answer ended in the middle")
@@ -167,7 +167,7 @@ async def _lines(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 async def _follow(show: Show, port: int, one: Asked) -> None:
     begun = show.clock
     try:
-        async for piece, model in ask(port, one.model, QUESTION):
+        async for piece, model in ask(port, one):
             one.named.add(model)
             if piece and one.first is None:
                 one.first = show.clock - begun
@@ -175,7 +175,7 @@ async def _follow(show: Show, port: int, one: Asked) -> None:
             one.answer += piece
             show.refresh()
         one.state = "answered"
-        show.line("answer", f"{one.model}: {one.answer}", "yellow")
+        show.line("answer", f"{one.model}: {one.answer.strip()}", "yellow")
     except (OSError, ValueError, LookupError, EOFError) as error:
         one.state = "failed"
         show.line("failed", f"{one.model}: {error}", "red")
@@ -183,16 +183,17 @@ async def _follow(show: Show, port: int, one: Asked) -> None:
 
 async def _round(show: Show, port: int) -> bool:
     show.begin()
-    show.line("ask", f"{', '.join(MODELS)}, all at once: {QUESTION}", "magenta")
+    show.line("ask", f"{', '.join(show.cast.arguments)}, all at once: {QUESTION}", "magenta")
     with show.live():
         await asyncio.gather(*(_follow(show, port, one) for one in show.asked))
     return all(one.right for one in show.asked)
 
 
-def _commands(url: str) -> list[str]:
-    first, second, _ = MODELS
+def _commands(url: str, cast: Cast) -> list[str]:
+    first, second, _ = cast.arguments
     post = "-H 'content-type: application/json' -d"
     hello = '"messages": [{"role": "user", "content": "Hello!"}]'
+    hello += "".join(f', "{name}": {value}' for name, value in cast.asking.items())
     return [
         f"curl -N {url}/v1/chat/completions {post} "
         f'\'{{"model": "{first}", "stream": true, {hello}}}\'',
@@ -201,16 +202,16 @@ def _commands(url: str) -> list[str]:
     ]
 
 
-def _invite(console: Console, url: str) -> None:
+def _invite(console: Console, url: str, cast: Cast) -> None:
     console.print("\nNow you, in another terminal:\n", style="bold")
-    for command in _commands(url):
+    for command in _commands(url, cast):
         console.print(f"  {command}\n", markup=False, highlight=False, soft_wrap=True)
     console.print(f"Any OpenAI client will do: base_url is {url}/v1", highlight=False)
     console.print("The switches are shown here as they happen. Ctrl-C ends it all.\n")
 
 
-async def _play(console: Console, stop: Stop, *, once: bool, port: int) -> int:
-    acting = asyncio.create_task(_act(console, once=once, port=port))
+async def _play(console: Console, stop: Stop, cast: Cast, *, once: bool, port: int) -> int:
+    acting = asyncio.create_task(_act(console, cast, once=once, port=port))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({acting, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -223,10 +224,10 @@ async def _play(console: Console, stop: Stop, *, once: bool, port: int) -> int:
     return acting.result()
 
 
-async def _act(console: Console, *, once: bool, port: int) -> int:
-    show = Show(console)
+async def _act(console: Console, cast: Cast, *, once: bool, port: int) -> int:
+    show = Show(console, cast)
     try:
-        async with Stage(port, show.hear) as stage:
+        async with Stage(cast, port, show.hear) as stage:
             try:
                 return await _scenes(show, stage, once=once, port=port)
             finally:
@@ -248,7 +249,7 @@ async def _scenes(show: Show, stage: Stage, *, once: bool, port: int) -> int:
         console.print("\nNot every answer came from the right model.", style="bold red")
     if once:
         return 0 if right else 1
-    _invite(console, stage.url)
+    _invite(console, stage.url, show.cast)
     words = await stage.ended()
     console.print(f"The gateway has ended:\n{words}", markup=False, highlight=False)
     return 1
@@ -287,14 +288,21 @@ class Stop:
                 loop.call_soon_threadsafe(event.set)
 
 
-def run(once: bool = False, port: int | None = None) -> int:
+def run(once: bool = False, port: int | None = None, *, llamacpp: bool = False) -> int:
     """Show the demo and return its exit code; until Ctrl-C, or one round if `once`.
 
-    `port` is where its gateway should listen (3000 if None); the next free one is taken. From
-    here on SIGINT, SIGTERM and SIGHUP do no more to the process than end the demo: exit next.
+    `port` is where its gateway should listen (3000 if None); the next free one is taken. With
+    `llamacpp` the models are real llama.cpp servers. From here on SIGINT, SIGTERM and SIGHUP do
+    no more to the process than end the demo: exit next.
     """
+    console = Console()
+    try:
+        cast = llamas() if llamacpp else TOYS
+    except CastError as error:
+        console.print(f"llmux demo: {error}", markup=False, highlight=False, soft_wrap=True)
+        return 1
     stop = Stop()
     try:
-        return asyncio.run(_play(Console(), stop, once=once, port=port or 3000))
+        return asyncio.run(_play(console, stop, cast, once=once, port=port or 3000))
     finally:
         stop.ignore()

@@ -24,9 +24,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from llmux.demo import engine
+from llmux.demo.cast import Cast
 
-MODELS = {"llama-8b": 1.5, "qwen-7b": 2.0, "mistral-7b": 1.0}
-"""The toy models, and the seconds that each takes to load."""
 START_SECONDS = 20.0
 """How long the gateway may take until it is ready."""
 STOP_SECONDS = 8.0
@@ -34,28 +33,29 @@ STOP_SECONDS = 8.0
 
 WAKE = """\
 #!/bin/sh
-# Wakes one toy engine: starts it in the background and waits until it is ready. Waking one that
-# runs already does no harm.
+# Wakes one engine: starts it in the background and waits until it is ready. Waking one that runs
+# already does no harm.
 python={python}
 engine={engine}
+looker={looker}
 if ! test -e "$LLMUX_MODEL.pid"; then
-    nohup "$python" -P "$engine" --name "$LLMUX_MODEL" --port "$LLMUX_PORT" --load-secs "$1" \\
+    nohup "$python" -P "$engine" --name "$LLMUX_MODEL" --port "$LLMUX_PORT" "$@" \\
         --owner {owner} </dev/null >"$LLMUX_MODEL.log" 2>&1 &
     echo $! >"$LLMUX_MODEL.pid"
 fi
-exec "$python" -P "$engine" --port "$LLMUX_PORT" --wait-ready "$LLMUX_MODEL.pid"
+exec "$python" -P "$looker" --port "$LLMUX_PORT" --wait-ready "$LLMUX_MODEL.pid"
 """
 
 SLEEP = """\
 #!/bin/sh
-# Puts one toy engine to sleep: ends it and waits until its port is free again.
+# Puts one engine to sleep: ends it and waits until its port is free again.
 python={python}
-engine={engine}
+looker={looker}
 if test -e "$LLMUX_MODEL.pid"; then
     kill "$(cat "$LLMUX_MODEL.pid")" 2>/dev/null
     rm -f "$LLMUX_MODEL.pid"
 fi
-exec "$python" -P "$engine" --port "$LLMUX_PORT" --wait-gone
+exec "$python" -P "$looker" --port "$LLMUX_PORT" --wait-gone
 """
 
 WARDEN = """\
@@ -82,12 +82,13 @@ class StageError(Exception):
 
 @dataclass
 class Stage:
-    """A running gateway with its toy engines, for as long as the `async with` lasts.
+    """A running gateway with the engines of a cast, for as long as the `async with` lasts.
 
     `port` is where it should listen; the next free one is taken. `hear` is called with each
     event that the gateway logs. Raises StageError where the gateway does not start.
     """
 
+    cast: Cast
     port: int
     hear: Callable[[Event], None]
 
@@ -131,11 +132,13 @@ class Stage:
     async def _set_up(self) -> None:
         ports = _free_ports(self.port)
         self.port = next(ports)
-        engine_ports = _free_ports(8001)
-        for model in MODELS:
+        # Two demos at once look at the same free ports, so each has a range of its own.
+        engine_ports = _free_ports(8001 if self.port == 3000 else self.port + 1)
+        for model in self.cast.arguments:
             self._engine_ports[model] = next(port for port in engine_ports if port != self.port)
         self.folder = Path(tempfile.mkdtemp(prefix="llmux-demo-"))
-        config = _write(self.folder, self.port, self._engine_ports)
+        await asyncio.to_thread(self.cast.prepare, self.folder)
+        config = _write(self.folder, self.cast, self.port, self._engine_ports)
         self._warden = await asyncio.create_subprocess_exec(
             *("sh", "-c", WARDEN, "llmux-demo-warden", str(self.folder)),
             stdin=asyncio.subprocess.PIPE,
@@ -220,22 +223,23 @@ class Stage:
         self._warden.stdin.write(f"{line}\n".encode())
 
 
-def _write(folder: Path, port: int, engine_ports: dict[str, int]) -> Path:
+def _write(folder: Path, cast: Cast, port: int, engine_ports: dict[str, int]) -> Path:
     """Write the config and the two hooks into the folder, and return the config's path."""
     place = {
         "python": shlex.quote(sys.executable),
-        "engine": shlex.quote(str(Path(engine.__file__).resolve())),
+        "engine": shlex.quote(str(cast.engine.resolve())),
+        "looker": shlex.quote(str(Path(engine.__file__).resolve())),
         "owner": os.getpid(),
     }
     (folder / "wake.sh").write_text(WAKE.format(**place))
     (folder / "sleep.sh").write_text(SLEEP.format(**place))
     # Everything is taken away at the end, so there is nothing that a next life could remember.
     lines = [f"port: {port}", "state: off", "bounds:", "  shutdown_grace_secs: 1", "models:"]
-    for model, load_secs in MODELS.items():
+    for model, arguments in cast.arguments.items():
         lines += [
             f"  {model}:",
             f"    port: {engine_ports[model]}",
-            f"    wake: sh ./wake.sh {load_secs}",
+            f"    wake: sh ./wake.sh {arguments}",
             "    sleep: sh ./sleep.sh",
         ]
     config = folder / "config.yaml"

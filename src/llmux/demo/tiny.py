@@ -2,7 +2,8 @@
 
 All words of a model begin with one letter, so that an answer from the wrong model shows. One
 dimension of the hidden state is constant and pushes every output into words and away from bytes
-and ends, so an answer goes on until it is told to stop. Whoever imports this needs gguf and numpy.
+and ends, so an answer goes on until it is told to stop. Importing this needs gguf and
+numpy, which come with the extra `llamacpp`.
 """
 
 from __future__ import annotations
