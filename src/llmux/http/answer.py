@@ -23,6 +23,24 @@ _COMMON: Final = frozenset((b"keep-alive", b"close", b"upgrade"))
 _SPECIAL: Final = wire.HOP_BY_HOP | {b"content-length", b"content-type", b"date", b"x-request-id"}
 
 
+LARGEST: Final = 4096
+"""Bytes of a read from which on it is not looked at for being one whole chunk."""
+
+
+def _starts() -> list[bytes]:
+    starts = [b"\0"] * LARGEST
+    for size in range(1, LARGEST):
+        line = b"%x\r\n" % size
+        whole = len(line) + size + len(wire.CRLF)
+        if whole < LARGEST:
+            starts[whole] = line
+    return starts
+
+
+STARTS: Final = _starts()
+"""By the length of a read: how it starts if it is one whole chunk, written the usual way."""
+
+
 class BadAnswer(Exception):  # noqa: N818  (it is news for the listener, not a failure of ours)
     """The backend's bytes are not an HTTP answer; the text says why."""
 
@@ -41,6 +59,9 @@ class KnownHead:
 class AnswerReader:
     """Reads one answer after the other from one connection."""
 
+    relays_chunks = True
+    """Chunks go to the client as they came."""
+
     __slots__ = (
         "_bound",
         "_buffer",
@@ -48,10 +69,10 @@ class AnswerReader:
         "_fields",
         "_head_done",
         "_known",
-        "_last",
         "_left",
         "_parser",
         "_reason",
+        "between",
         "chunk_open",
         "complete",
         "content_type",
@@ -62,6 +83,7 @@ class AnswerReader:
         "has_date",
         "has_id",
         "head_only",
+        "last",
         "length",
         "lines",
         "persistent",
@@ -107,8 +129,11 @@ class AnswerReader:
         self.has_id = False
         self._head_done = False
         self.counting = False
-        self._last = b""
+        self.last = b""
+        """What was relayed last, or its end."""
         self.chunk_open = False
+        self.between = False
+        """The next byte begins a chunk: it need not be parsed if it is a whole one by `STARTS`."""
         self._left = 0
 
     # Heads.
@@ -188,7 +213,9 @@ class AnswerReader:
             self.excess = not self.complete  # a HEAD's answer leaves llhttp waiting for a body
             self.complete = True
             self.framing = EMPTY
-        elif self.framing != CHUNKED and self.length >= 0:
+        elif self.framing == CHUNKED:
+            self.between = self.relays_chunks
+        elif self.length >= 0:
             self.framing = LENGTH
             self._left = self.length
 
@@ -199,7 +226,7 @@ class AnswerReader:
         framing = self.framing
         if framing == UNTIL_CLOSE:
             out = b"%x\r\n%b\r\n" % (len(data), data) if self.wrap else data
-            self._last = out[-6:]
+            self.last = out[-6:]
             return out
         if self.counting:
             left = self._left = self._left - len(data)
@@ -221,9 +248,12 @@ class AnswerReader:
                 self.excess = True
                 return data[:left]
         elif not self.complete:
-            self._last = data[-6:]
-        elif data.endswith(b"\r\n\r\n\r\n"):
-            return None
+            self.last = data[-6:]
+            self.between = self.relays_chunks and not self.chunk_open and data.endswith(wire.CRLF)
+        else:
+            self.between = False
+            if data.endswith(b"\r\n\r\n\r\n"):
+                return None
         return data
 
     def ends_in(self, *ends: bytes) -> bool:
@@ -236,7 +266,7 @@ class AnswerReader:
         if self.complete or self.excess or b"\r\ncontent-encoding:" in self.lines.lower():
             return False
         close = wire.CRLF if self.wrap or self.framing == CHUNKED else b""
-        return not self._last or self._last.endswith(tuple(end + close for end in ends))
+        return not self.last or self.last.endswith(tuple(end + close for end in ends))
 
     # What llhttp calls.
 
@@ -294,6 +324,8 @@ class AnswerReader:
 
 class Unchunker(AnswerReader):
     """Reads answers for clients of HTTP/1.0, to whom no chunk may be sent."""
+
+    relays_chunks = False
 
     __slots__ = ("_pieces",)
 

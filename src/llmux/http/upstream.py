@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from llmux.http import wire
-from llmux.http.answer import UNTIL_CLOSE, AnswerReader, BadAnswer, Unchunker
+from llmux.http.answer import LARGEST, STARTS, UNTIL_CLOSE, AnswerReader, BadAnswer, Unchunker
 
 if TYPE_CHECKING:
     from llmux.http.backend import Backend
@@ -154,19 +154,28 @@ class Upstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes of the backend: the hot path of every streamed chunk."""
         listener = self._listener
+        answer = self.answer
         if listener is None:
             self.close()  # bytes that nobody asked for
+        elif (
+            answer.between
+            and (size := len(data)) < LARGEST
+            and data.startswith(STARTS[size])
+            and data.endswith(b"\r\n")
+        ):
+            answer.last = data
+            listener.on_data(data)
         elif self.state == BODY:
             out = self._watch(data)
             if out is None:
                 self._break(_BAD_BODY)
                 return
             listener.on_data(out)
-            if self.answer.complete:
+            if answer.complete:
                 self._release()
         elif self.state == HEAD:
             self.silent = False
-            size = self.answer.recognize(data)
+            size = answer.recognize(data)
             if size:
                 self._pass(listener, data[size:])
                 return
