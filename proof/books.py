@@ -85,8 +85,7 @@ class Books:
                 self._hook_ended(event, now)
             case ev.BackendDied(model, hung):
                 if self._told[model] == "awake":
-                    if not (hung and self._drain is not None and self._drain[0] == model):
-                        self._failures.dies(self._lanes[model], now)  # a hang in a drain is none
+                    self._failures.dies(self._lanes[model], now)
                     self._told[model] = "hung" if hung else "dead"
                     self._orphans.update(self.inside[model])
                     if not hung:

@@ -60,6 +60,7 @@ class Visitor:
             ticket = self._ticket = switcher.ticket(self._engine.name)
             ticket.on_admitted, ticket.on_rejected = self._admitted, self._rejected
             ticket.on_cut = self._cut
+            ticket.on_lost = self._lost
             ticket.weight *= self._weight
             ticket.size = self._size
             admitted = switcher.enter(ticket)
@@ -102,6 +103,13 @@ class Visitor:
             self._chance.violated("I4: cut, and was not served")
             return
         self._over("cut", error)
+
+    def _lost(self, error: LlmuxError) -> None:
+        del error
+        if self.end or not self._inside:
+            self._chance.violated("I4: lost, and was not served")
+            return
+        self._broken()
 
     # ---- at the backend --------------------------------------------------------------------------
 

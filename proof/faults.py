@@ -51,6 +51,7 @@ _BY_PHASE = {
     "draining": [
         "a cut leaves the tickets counted",
         "a draining model admits",
+        "a death in a drain is not heard",
         "the sleep hook does not wait for the requests inside",
         "the bound of a drain is not set",
         "an abandoned switch does not admit who came meanwhile",

@@ -11,7 +11,6 @@ from functools import partial
 
 from tests.core.world import World
 
-from llmux.core.lane import Phase
 from llmux.core.plan import Stage
 from llmux.core.ticket import INSIDE, Ticket
 from llmux.policy.base import Decision, Defer, Skip, SwitchNow
@@ -67,8 +66,7 @@ def faults(world: World, requests: int) -> Iterator[tuple[str, Move]]:
         yield from _findings()
     for model in mortal(world):
         yield f"{model} dies", partial(World.dies, model=model)
-        if world.board.lanes[model].phase is Phase.AWAKE:
-            yield f"{model} hangs", partial(World.dies, model=model, hung=True)
+        yield f"{model} hangs", partial(World.dies, model=model, hung=True)
     for one in world.board.quarantined:
         yield f"{one.name} recovers", partial(World.recovers, model=one.name)
     heard: set[str] = set()

@@ -100,6 +100,10 @@ class Watch(Books):
                 case fx.Cut(ticket, _):
                     if self.inside[ticket.lane.name].pop(ticket, 0) == 0:
                         self._wrong(f"I4: cut {ticket}, which was not inside")
+                case fx.Lose(ticket, _):
+                    if ticket not in self._orphans:
+                        self._wrong(f"{ticket} has lost a backend that does not hang")
+                    self._lose(ticket.lane.name)
                 case fx.RunHook():
                     self._run_hook(order, now)
                     told.append(f"{order.hook} {order.model}")

@@ -139,7 +139,7 @@ def test_a_hung_model_sleeps_under_its_requests_and_is_woken_again() -> None:
     world = awake("a", LaneSettings("a", max_in_flight=1), "b")
     hanging, waiting = world.arrive("a"), world.arrive("a")
     world.dies("a", hung=True)
-    assert world.told() == ["sleep a"]
+    assert world.told() == ["lose a2", "sleep a"]
     world.hook_ends()
     world.leave(hanging)
     world.fifo()
@@ -698,6 +698,42 @@ def test_a_rescued_request_is_told_when_its_model_is_in_quarantine() -> None:
     world.dies("a", hung=True)
     world.returns(ticket)
     assert world.ended[ticket].startswith("rejected 503")
+
+
+def test_a_model_that_hangs_while_it_drains_is_put_to_sleep_at_once() -> None:
+    """Nobody waits for its answers, nor for what the policy still prepares; who lost it is told."""
+    world = awake("a", "a", "b")
+    inside, ticket = world.arrive("a"), world.arrive("b")
+    world.end_turn()
+    world.answer("b", SwitchNow())
+    assert world.prepare is not None
+    world.told()
+    world.dies("a", hung=True)
+    assert world.told() == ["lose a2", "sleep a"]
+    world.returns(inside)
+    world.hook_ends()
+    world.hook_ends()
+    assert ticket in world.inside
+    world.leave(ticket)
+    world.fifo()
+    world.hook_ends()
+    world.hook_ends()
+    assert inside in world.inside
+    assert len(world.heard(n.ModelDeactivated)) == 2, "each was left once"
+
+
+def test_a_model_that_hangs_while_it_drains_and_will_not_sleep_is_in_quarantine() -> None:
+    """As any other of which nobody can say whether it holds the accelerator."""
+    world = awake("a", "a", "b")
+    inside = world.arrive("a")
+    world.arrive("b")
+    world.fifo()
+    world.dies("a", hung=True)
+    world.returns(inside)
+    world.hook_ends(ok=False, left="unclear")
+    assert world.board.lanes["a"].phase is Phase.QUARANTINED
+    world.recovers("a")
+    assert inside in world.inside
 
 
 # ---- a life that is over -----------------------------------------------------------------------

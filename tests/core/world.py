@@ -303,6 +303,9 @@ class World:
                 del self.inside[ticket]
                 self.ended[ticket] = "cut"
                 self.log.append(f"cut {self.labels[ticket]}")
+            case fx.Lose(ticket, _):
+                assert ticket in self.inside and ticket in self.orphans, "lost what was not there"
+                self.log.append(f"lose {self.labels[ticket]}")
             case fx.AskTurn():
                 assert not self.turn, "a turn was asked for twice"
                 self.turn = True

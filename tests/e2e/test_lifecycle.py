@@ -170,6 +170,43 @@ def test_a_request_survives_a_backend_that_hangs(build: Build) -> None:
     assert house.wakes() == ["a", "a"]
 
 
+def test_a_backend_that_hangs_while_it_drains_holds_up_no_switch(build: Build) -> None:
+    """Its stream is told, its request without an answer comes back, and b is served meanwhile."""
+    house = watched(build)
+    house.ask("a")
+    held = house.hold("a", "a1")
+    stream = house.open("a", stream=True, words=1, hold_rest="never")
+    stream.read_until(b"a0 ")
+    first = house.queue("b", "b1")
+    os.kill(pid_of(house, "a"), SIGSTOP)
+    assert first.result(30).who == "b"
+    assert b'"code":"backend_unreachable"' in stream.read_to_end()
+    assert not stream.taken.endswith(b"0\r\n\r\n")
+    house.release("a1")
+    assert held.result(30).who == "a"
+    assert house.seen().count("a got a1") == 2
+    assert house.wakes() == ["a", "b", "a"]
+    [died] = house.events("backend_died")
+    assert (died["model"], died["hung"]) == ("a", True)
+    assert not house.events("drain_cut")
+    hooks = house.hooks()
+    assert hooks.index("kill a") < hooks.index("wake-begin b")
+
+
+def test_a_backend_that_dies_while_it_drains_holds_up_no_switch(build: Build) -> None:
+    """Its request comes back, and no sleep hook runs for the dead."""
+    house = build("a", "b").start()
+    house.ask("a")
+    held = house.hold("a", "a1")
+    first = house.queue("b", "b1")
+    kill_9(house, "a")
+    assert first.result(30).who == "b"
+    house.release("a1")
+    assert held.result(30).who == "a"
+    assert house.hooks().count("sleep-begin a") == 0
+    assert house.wakes() == ["a", "b", "a"]
+
+
 # ---- the ladder of a sleep that fails --------------------------------------------------------
 
 

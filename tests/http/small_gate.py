@@ -122,6 +122,11 @@ class SmallGate:
         for ticket in inside:
             ticket.on_cut(error)
 
+    def lose(self, error: LlmuxError) -> None:
+        """Tell everybody who is inside that the backend hangs."""
+        for ticket in list(self.inside):
+            ticket.on_lost(error)
+
     async def until(self, *, inside: int | None = None, waiting: int | None = None) -> None:
         """Return as soon as the books say so; a test that never gets there runs out of time."""
         async with asyncio.timeout(5):

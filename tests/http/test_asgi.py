@@ -156,12 +156,17 @@ async def test_a_client_that_leaves_gives_its_place_back(tmp_path: Path) -> None
 
 
 async def asked_through_the_layer(
-    said: bytes, limits: Limits, *, dies: bool = False, cuts: list[str] | None = None
+    said: bytes,
+    limits: Limits,
+    *,
+    dies: bool = False,
+    breaks: bool = False,
+    cuts: list[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Ask a backend that says so much and no more, and give what the server got to send.
 
-    One that `dies` closes at once, and the visible break is left out. `cuts` gets the reasons of
-    answers that were cut.
+    One that `dies` closes at once. With it, or where the answer `breaks`, the visible break is left
+    out. `cuts` gets the reasons of answers that were cut.
     """
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -201,7 +206,7 @@ async def asked_through_the_layer(
     path = "/v1/chat/completions"
     scope: Scope = {"type": "http", "method": "POST", "path": path, "headers": fields}
     try:
-        with pytest.raises(BrokenAnswerError) if dies else contextlib.nullcontext():
+        with pytest.raises(BrokenAnswerError) if dies or breaks else contextlib.nullcontext():
             await layer(scope, receive, send)
     finally:
         assert switcher.in_flight_count("a") == 0
@@ -220,9 +225,10 @@ async def test_the_layer_bounds_a_silent_backend() -> None:
 
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: "
     sse = head + b"text/event-stream\r\n\r\na\r\ndata: {}\n\n\r\n"
-    start, first, last = await asked_through_the_layer(sse, limits)
+    start, first, last = await asked_through_the_layer(sse, limits, breaks=True)
     assert (start["status"], first["body"]) == (200, b"data: {}\n\n")
     assert b"backend_timeout" in last["body"]
+    assert last["more_body"], "the exception makes the server break it"
 
     with pytest.raises(BrokenAnswerError, match="fell silent"):
         await asked_through_the_layer(head + b"text/plain\r\n\r\n1\r\nx\r\n", limits)

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from llmux.core.news import CLIENT_STALL, CUT_REASONS, AnswerCut
-from llmux.errors import DrainTimeoutError
+from llmux.errors import BackendUnreachableError, DrainTimeoutError
 from llmux.http import Limits
 from tests.http.stand import Line, Stand, Talk, chat, post, stand
 from tests.http.test_silence import NDJSON, SSE, chunk
@@ -160,6 +160,46 @@ async def endless(line: Line) -> None:
     await line.message()
     await line.send(SSE + chunk(PIECE))
     await line.reader.read(1)
+
+
+HANGS = BackendUnreachableError("The model's backend hangs: no answer.")
+
+
+async def test_a_stream_whose_backend_hangs_says_so_and_stays_open() -> None:
+    async with stand(endless) as s:
+        cuts = heard(s)
+        client = await s.client()
+        await client.send(post(chat(), "/v1/chat/completions", "x-request-id: mine"))
+        await client.head()
+        s.gate.lose(HANGS)
+        told = await client.reader.read(-1)
+        assert b'"message":"The model\'s backend hangs' in told
+        assert not told.endswith(b"0\r\n\r\n")
+        assert cuts == [AnswerCut("m", "backend_unreachable", "mine")]
+        await s.gate.until(inside=0)
+
+
+async def test_a_request_whose_backend_hangs_before_its_answer_is_sent_once_more() -> None:
+    """Its connection is closed at once; a second backend that hangs is told to the client."""
+    asked = asyncio.Queue[int]()
+
+    async def silent(line: Line) -> None:
+        await line.message()
+        asked.put_nowait(1)
+        assert await line.ended()
+
+    async with stand(silent) as s, asyncio.timeout(10):
+        s.gate.dead = True
+        client = await s.client()
+        await client.send(post(chat()))
+        for _ in range(2):
+            await asked.get()
+            s.gate.lose(HANGS)
+            await s.gate.until(inside=0)
+            s.gate.wake("m")
+        answer = await client.message()
+        assert (answer.status, asked.qsize()) == (502, 0)
+        assert b"backend_unreachable" in answer.body
 
 
 async def flood(line: Line) -> None:

@@ -315,6 +315,18 @@ MUTANTS = [
         "            return\n",
     ),
     Mutant(
+        "a hang in a drain ends no drain",
+        LIFE,
+        "            self._end_hung_drain(lane, now)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "nobody inside is told that the model hangs",
+        LIFE,
+        "            self._effects.append(fx.Lose(ticket, why))\n",
+        "            pass\n",
+    ),
+    Mutant(
         "a death without an answer opens no breaker",
         LIFE,
         "        if not lane.proven:\n            self._trip(lane, now)\n",

@@ -38,6 +38,17 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
+class Lose:
+    """Tell the ticket's owner that its backend hangs and is ended; the board counts it no more.
+
+    Who has had nothing of an answer may come back (`RequestReturned`).
+    """
+
+    ticket: Ticket
+    error: LlmuxError
+
+
+@dataclass(frozen=True, slots=True)
 class AskTurn:
     """Report `TurnEnded` once, when this turn of the loop is over."""
 
@@ -140,6 +151,7 @@ Effect = (
     Admit
     | Reject
     | Cut
+    | Lose
     | AskTurn
     | Consult
     | AwaitDefer

@@ -10,6 +10,7 @@ from llmux.core.places import victims
 from llmux.core.plan import Plan, Stage
 from llmux.core.switching import Switching
 from llmux.core.ticket import BEREFT, INSIDE, Ticket
+from llmux.errors import BackendUnreachableError
 
 
 class Life(Switching):
@@ -61,24 +62,23 @@ class Life(Switching):
     def _die(self, event: ev.BackendDied, now: float) -> None:
         """Stop admitting to a backend that is dead or hangs; it is woken when somebody waits.
 
-        One that dies while it drains has left; one that hangs then is put to sleep anyway.
+        One that dies while it drains has left; for the answers of one that hangs nobody waits.
         """
         lane = self.lanes[event.model]
         plan = self.plan
         self.fold(now)
         if lane.phase is Phase.AWAKE:
             self.awake.remove(lane)
-        elif plan is not None and plan.stage is Stage.DRAINING and lane in plan.leaving:
-            if event.hung:
-                return
-            plan.leaving.remove(lane)
-        else:
+        elif plan is None or plan.stage is not Stage.DRAINING or lane not in plan.leaving:
             return
+        elif not event.hung:
+            plan.leaving.remove(lane)
         self.dirty = True
         since = lane.activated_at
         self.news.append(n.BackendDied(lane.name, event.hung, event.error))
         self._note("died", lane, event.hung, event.error)
-        self.news.append(n.ModelDeactivated(lane.name, 0.0 if since is None else now - since))
+        if plan is None or lane not in plan.leaving:  # else the end of its drain tells it
+            self.news.append(n.ModelDeactivated(lane.name, 0.0 if since is None else now - since))
         if lane.fresh:
             lane.fresh = False
             self._effects.append(fx.CancelAlarm(("min_active", lane.name)))
@@ -90,12 +90,34 @@ class Life(Switching):
             lane.phase = Phase.ASLEEP
             lane.end_life(died=True)
             self.news.append(n.ModelAsleep(lane.name))
+        elif lane.phase is Phase.DRAINING:
+            self._lose_inside(lane, event.error)
+            self._end_hung_drain(lane, now)
         elif self.plan is None and not self.closed:
+            self._lose_inside(lane, event.error)
             self._recover([lane], now)
         else:
             self._quarantine(lane, event.error)
         if lane.resting:
             self._reject_waiting(lane, self.refusal(lane, now))
+
+    def _lose_inside(self, lane: Lane, error: str) -> None:
+        """Wait no more for the answers of a backend that hangs: it is about to be ended."""
+        lost = list(lane.inside)
+        lane.end_life(died=True)
+        why = BackendUnreachableError(f"The model's backend hangs: {error or 'no answer'}")
+        for ticket in lost:
+            self._effects.append(fx.Lose(ticket, why))
+
+    def _end_hung_drain(self, lane: Lane, now: float) -> None:
+        """Put the model to sleep at once, whatever the policy still prepares."""
+        plan = self.plan
+        if plan is None:
+            return
+        others = [one for one in plan.leaving if one is not lane]
+        if any(one.inside and one.settings.drain_before_switch for one in others):
+            return  # those are waited for, and it goes with them
+        self._end_drain(plan, now)
 
     def bereft(self, ticket: Ticket) -> bool:
         """Whether its backend died or hung while it was inside: it may be sent again."""

@@ -133,6 +133,8 @@ def orders(effects: Sequence[fx.Effect], number: NumberOf) -> list[list[Any]]:
                 plain.append(["reject", number(ticket), error.code])
             case fx.Cut(ticket, error):
                 plain.append(["cut", number(ticket), error.code])
+            case fx.Lose(ticket, error):
+                plain.append(["lose", number(ticket), error.code])
             case fx.RunHook(order, hook, model, source, target, reason):
                 plain.append(["hook", order, hook, model, source, target, reason[:_LONGEST]])
             case fx.SettleOrder(order, error):

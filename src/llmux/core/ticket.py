@@ -37,8 +37,9 @@ class Ticket:
     `arrived` and `admitted` are on the driver's clock, in seconds; `size` is what the request
     holds in memory while it waits, in bytes. Once it waits, exactly one of `on_admitted` and
     `on_rejected` is called, unless it leaves first; `on_cut` is called when a drain reached its
-    bound and the board has already counted the request out. `weight` is its model's priority; an
-    owner that knows more sets it before `enter` (`core.priority.weight`).
+    bound and the board has already counted the request out; `on_lost` when its backend hangs and
+    is ended: it may come back if it has had nothing of an answer. `weight` is its model's
+    priority; an owner that knows more sets it before `enter` (`core.priority.weight`).
     """
 
     __slots__ = (
@@ -47,6 +48,7 @@ class Ticket:
         "lane",
         "on_admitted",
         "on_cut",
+        "on_lost",
         "on_rejected",
         "size",
         "stage",
@@ -59,6 +61,7 @@ class Ticket:
         self.on_admitted: Callable[[], None] = _ignore
         self.on_rejected: Callable[[LlmuxError], None] = _ignore_error
         self.on_cut: Callable[[LlmuxError], None] = _ignore_error
+        self.on_lost: Callable[[LlmuxError], None] = _ignore_error
 
     def begin(self, lane: Lane, arrived: float) -> None:
         """Stand as a request for this model; whom to tell stays as it is."""

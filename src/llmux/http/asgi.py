@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from llmux.core.news import CLIENT_STALL, AnswerCut
 from llmux.core.priority import weight
-from llmux.core.ticket import GONE, Ticket
+from llmux.core.ticket import INSIDE, Ticket
 from llmux.errors import BackendUnreachableError, BodyTooLargeError, LlmuxError
 from llmux.http import dialects, wire
 from llmux.http.asgi_answer import BrokenAnswerError, HeldAnswer
@@ -158,16 +158,19 @@ class SwitchLayer:
         cut: list[LlmuxError] = []
         answer: HeldAnswer | None = None
 
-        def on_cut(error: LlmuxError) -> None:
-            cut.append(error)
+        def on_lost(error: LlmuxError) -> None:
             if answer is not None:
                 answer.cut(error.message)
+
+        def on_cut(error: LlmuxError) -> None:
+            cut.append(error)
+            on_lost(error)
 
         def asked(one: HeldAnswer) -> None:
             nonlocal answer
             answer = one
 
-        ticket.on_cut = on_cut
+        ticket.on_cut, ticket.on_lost = on_cut, on_lost
         started = False
         try:
             caller: Caller | None = scope.get(CALLER)
@@ -182,9 +185,8 @@ class SwitchLayer:
         except LlmuxError as error:
             if answer is not None and started:
                 self._tell_cut(model, error.code, answer)
-                if not await _last_word(send, path, answer, error, more=False):
-                    raise BrokenAnswerError(error.message) from error
-                return
+                await _last_word(send, path, answer, error)
+                raise BrokenAnswerError(error.message) from error
             meter.answered(error.status, loop.time() - ticket.arrived)
             await send_error(send, path, cut[0] if cut else error)
         except BrokenAnswerError as broken:
@@ -193,8 +195,8 @@ class SwitchLayer:
                 raise
             why = cut[0] if cut else BackendUnreachableError(str(broken))
             self._tell_cut(model, why.code, answer)
-            if not await _last_word(send, path, answer, why, more=not cut) or not cut:
-                raise
+            await _last_word(send, path, answer, why)
+            raise
         finally:
             if answer is not None:
                 answer.close()
@@ -254,7 +256,7 @@ class SwitchLayer:
                         switcher.answered(ticket)
                     return answer
                 answer.close()
-                if not got and reused and made.silent and not retried and ticket.stage != GONE:
+                if not got and reused and made.silent and not retried and ticket.stage == INSIDE:
                     retried = True
                     continue
                 error = BackendUnreachableError(f"The model's backend failed: {answer.broken}.")
@@ -323,20 +325,17 @@ def _is_json(fields: Iterable[tuple[bytes, bytes]]) -> bool:
     )
 
 
-async def _last_word(
-    send: Send, path: bytes, answer: HeldAnswer, error: LlmuxError, *, more: bool
-) -> bool:
-    """Say in a stream why it ends here; False where one more piece would not be read as one.
+async def _last_word(send: Send, path: bytes, answer: HeldAnswer, error: LlmuxError) -> None:
+    """Say in a stream why it breaks off here, where one more piece would be read as one.
 
-    With `more` the body is left open, so that the server has to break it.
+    The body is left open, so that the server has to break it.
     """
     reader = answer.reader
     ends = () if reader is None else dialects.ends_of_pieces(reader.content_type)
     if reader is None or not ends or not reader.ends_in(*ends):
-        return False
+        return
     frame = dialects.error_frame(path, reader.content_type, error, answer.request_id)
-    await send({"type": "http.response.body", "body": frame, "more_body": more})
-    return True
+    await send({"type": "http.response.body", "body": frame, "more_body": True})
 
 
 async def _read(receive: Receive, most: int | None) -> tuple[bytes, bool, list[Message]]:

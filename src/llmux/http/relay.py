@@ -377,14 +377,19 @@ class Exchange(Ticket):
             return
         upstream = self._upstream
         self._tell_cut(error.code, upstream)
-        if upstream is not None and self._last_word(upstream, error):
-            self.on_data(wire.LAST_CHUNK)
-            self.keep_alive = False
-            self._finish()
-        else:
-            self._break_off(upstream)
+        if upstream is not None:
+            self._last_word(upstream, error)
+        self._break_off(upstream)
 
     on_cut = cut
+
+    def on_lost(self, error: LlmuxError) -> None:
+        """Hear that the backend hangs and is ended: wait for another wake if it gave nothing."""
+        if self._over or self._started:
+            self.cut(error)
+            return
+        self._let_go()
+        self._suspect(error)
 
     def give_up(self) -> None:
         """Hear that the client takes nothing: leave, and tell if that cuts an answer."""
@@ -392,17 +397,16 @@ class Exchange(Ticket):
             self._tell_cut(CLIENT_STALL, self._upstream)
         self.abandon()
 
-    def _last_word(self, upstream: Upstream, error: LlmuxError) -> bool:
-        """Say in a stream why it ends here; False where one more piece would not be read as one."""
+    def _last_word(self, upstream: Upstream, error: LlmuxError) -> None:
+        """Say in a stream why it breaks off here, where one more piece would be read as one."""
         request = self._request
         answer = upstream.answer
         ends = () if request.old else dialects.ends_of_pieces(answer.content_type)
         if not ends or not answer.ends_in(*ends):
-            return False
+            return
         shown = dialects.shown_id(answer.lines, request.request_id)
         frame = dialects.error_frame(request.path, answer.content_type, error, shown)
         self.on_data(b"%x\r\n%b\r\n" % (len(frame), frame))
-        return True
 
     def _tell_cut(self, reason: str, upstream: Upstream | None) -> None:
         """Make it known that an answer ends before its end, under the id that its client has."""
@@ -436,6 +440,14 @@ class Exchange(Ticket):
 
     def _leave(self) -> None:
         """Give everything back: timer, dial, connection, ticket."""
+        self._let_go()
+        self._request.body = b""
+        if self._listed:
+            self._listed = False
+            self._front.gateway.gate.leave(self)
+
+    def _let_go(self) -> None:
+        """Have nothing to do with the backend any more."""
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
@@ -445,7 +457,3 @@ class Exchange(Ticket):
         if self._upstream is not None:
             self._upstream.close()
             self._upstream = None
-        self._request.body = b""
-        if self._listed:
-            self._listed = False
-            self._front.gateway.gate.leave(self)

@@ -149,6 +149,8 @@ class Driver:
                 self._call(ticket.on_rejected, error)
             case fx.Cut(ticket, error):
                 self._call(ticket.on_cut, error)
+            case fx.Lose(ticket, error):
+                self._call(ticket.on_lost, error)
             case fx.AskTurn():
                 self._get_loop().call_soon(self.tell, ev.TurnEnded())
             case fx.Consult(model, number):

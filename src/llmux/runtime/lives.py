@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from llmux.core import events as ev
 from llmux.core.lane import Change, Phase
 from llmux.core.news import CostLearned, News
-from llmux.core.plan import IDLE
+from llmux.core.plan import IDLE, Stage
 from llmux.runtime.keeper import Keeper
 from llmux.runtime.switcher import ModelSwitcher
 from llmux.runtime.witness import Pulse
@@ -104,9 +104,11 @@ class Lives:
                 )
 
     def _may_probe(self, model: str) -> bool:
+        """Whether it serves, or its last answers do, and no hook of its place runs."""
         board = self._switcher.board
-        lane = board.lanes.get(model)
-        return lane is not None and board.plan is None and lane.phase is Phase.AWAKE
+        lane, plan = board.lanes.get(model), board.plan
+        quiet = plan is None or plan.stage is Stage.DRAINING
+        return lane is not None and quiet and lane.phase in {Phase.AWAKE, Phase.DRAINING}
 
     def _died(self, model: str, hung: bool) -> None:
         error = self._keeper.witnesses[model].last_error or ""
