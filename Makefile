@@ -14,7 +14,7 @@ COMPILE := uv pip compile pyproject.toml --universal --generate-hashes --no-head
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-llamacpp test lint types imports mutants model-check simulate-faults \
-        simulate-faults-planted bench bench-quick bench-memory bench-scheduling profile pictures format lock \
+        simulate-faults-planted bench bench-quick bench-memory bench-scheduling bench-live profile pictures format lock \
         clean dev
 
 help:  ## say what there is to make
@@ -56,6 +56,9 @@ profile: dev  ## where the time of a relayed request goes (ARGS=--stream: of a c
 
 bench-scheduling: dev  ## waits under each policy beside the best that full knowledge could reach
 	@$(PY) bench/scheduling.py $(ARGS)
+
+bench-live: dev  ## a real gateway beside the simulator, the same requests; writes into docs/simulate.md
+	@$(PY) -m bench.live $(ARGS)
 
 mutants: dev  ## plant one fault after the other and show which test finds it (ARGS="--with stories")
 	@$(PY) -m tests.mutants $(ARGS)

@@ -2,8 +2,10 @@
 
 The text field `bench` of a request's JSON body says how: `paced` streams chunks with pauses,
 `flood` as fast as the reader takes them until it hangs up, `hold` sends one chunk and then
-nothing, `when` tells the time at which the request came. All else gets 1 KB. `GET /count` tells
-how many chunks were sent. Runs as a process of its own: `python -m bench.backend PORT...`.
+nothing, `when` tells the time at which the request came, `serve` takes as many `seconds` as the
+body says, beside whatever else it serves, and tells when it began (CLOCK_MONOTONIC, which all
+processes of a machine share). All else gets 1 KB. `GET /count` tells how many chunks were sent.
+Runs as a process of its own: `python -m bench.backend PORT...`.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ LONGEST: Final = 0.03
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 _HOW: Final = re.compile(rb'"bench": ?"([a-z]+)"')
+_SECONDS: Final = re.compile(rb'"seconds": ?([0-9.]+)')
 _EVENT: Final = (
     b'data: {"id":"x","object":"chat.completion.chunk","choices":[{"index":0,"delta":'
     b'{"content":" token"}}]}\n\n'
@@ -130,6 +133,10 @@ class Server(asyncio.Protocol):
                 write(Now.stream + _CHUNK)
             case b"when":
                 write(plain(b"%.6f" % came))
+            case b"serve":
+                seconds = _SECONDS.search(request)
+                answer = plain(b"%.6f" % time.monotonic())
+                self._loop.call_later(float(seconds[1]) if seconds else 0.0, write, answer)
             case _:
                 write(Now.answer)
 

@@ -58,18 +58,27 @@ def free_port() -> int:
         return port
 
 
-@contextlib.contextmanager
-def running(command: Sequence[str], port: int, folder: Path) -> Iterator[int]:
-    """Run a process that listens on `port` for the block; gives its pid. RuntimeError if not."""
-    env = {
+def environment(folder: Path) -> dict[str, str]:
+    """Of a process that runs this very tree, and keeps its state in the folder."""
+    return {
         **os.environ,
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}",
         "XDG_STATE_HOME": str(folder / "state"),
     }
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str], port: int, folder: Path) -> Iterator[int]:
+    """Run a process that listens on `port` for the block; gives its pid. RuntimeError if not."""
     said = folder / f"{port}.log"
     with said.open("wb") as out:
         process = subprocess.Popen(
-            command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            command,
+            cwd=folder,
+            env=environment(folder),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
         )
     try:
         _wait_until_it_listens(process, port, said)

@@ -151,6 +151,20 @@ def test_requests_and_hooks_are_read_as_they_were(record: Record) -> None:
     assert all(4.9 < row.wait <= 5.1 for row in gone)
 
 
+def test_a_sleep_that_made_room_for_nobody_is_not_taken_for_a_switch(record: Record) -> None:
+    """At a start what may be half awake is put to sleep; how long that took says nothing here."""
+    path = record(FifoPolicy(), "fifo", 20)
+    begin, *facts = path.read_text().splitlines()
+    number, clock = 1_000_000, json.loads(begin)["clock"]
+    order = ["hook", number, "sleep", "b", None, "a", "recover"]
+    slow = ["HookEnded", number, True, 400.0, "", 0, "asleep"]
+    start = [[clock - 500.0, "told", ["Looked"], [order]], [clock - 100.0, "told", slow]]
+    path.write_text("\n".join([begin, *map(json.dumps, start), *facts, ""]))
+    past = read_history([path])
+    assert past.hooks[0].model == "b" and not past.hooks[0].made_room
+    assert past.times(HookTimes(), cost_is_given=False).mean("sleep", "b") == pytest.approx(1.0)
+
+
 def test_predecessors_are_read_first_and_may_be_packed(record: Record) -> None:
     path = record(FifoPolicy(), "fifo")
     whole = read_history([path])

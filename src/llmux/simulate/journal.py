@@ -110,13 +110,24 @@ class Asked:
     most: int | None = None
 
 
+class Ran(NamedTuple):
+    """One run of a hook; times are seconds since 1970."""
+
+    hook: str
+    model: str
+    begin: float
+    end: float
+    ok: bool
+    made_room: bool = True
+    """False for a sleep that was no part of a switch: at a start, after a death, for a reload."""
+
+
 @dataclass(slots=True)
 class History:
     """What a journal tells of the past."""
 
     requests: list[Asked] = field(default_factory=list)
-    hooks: list[tuple[str, str, float, float, bool]] = field(default_factory=list)
-    """Which hook of which model, its begin and its end, and whether it succeeded."""
+    hooks: list[Ran] = field(default_factory=list)
     reasons: list[tuple[float, str, str]] = field(default_factory=list)
     policy: tuple[str, Mapping[str, Any]] = ("fifo", {})
     models: dict[str, LaneSettings] = field(default_factory=dict)
@@ -144,7 +155,9 @@ class History:
         if cost_is_given:
             return given
         seen = _means(
-            ((hook, model), end - begin) for hook, model, begin, end, ok in self.hooks if ok
+            ((ran.hook, ran.model), ran.end - ran.begin)
+            for ran in self.hooks
+            if ran.ok and ran.made_room
         )
         learned: dict[str, dict[str, float]] = {"sleep": {}, "wake": {}}
         for hook, usual in (("sleep", _USUAL_SLEEP), ("wake", _USUAL_WAKE)):
@@ -168,8 +181,8 @@ class History:
             )
             for one in sorted(self.requests, key=lambda one: one.arrival)
         ]
-        spells = [(begin - first, end - first) for _, _, begin, end, _ in self.hooks]
-        wakes = sum(1 for hook, _, _, _, ok in self.hooks if hook == "wake" and ok)
+        spells = [(ran.begin - first, ran.end - first) for ran in self.hooks]
+        wakes = sum(1 for ran in self.hooks if ran.hook == "wake" and ran.ok)
         reasons = [(when - first, model, why) for when, model, why in self.reasons]
         return Outcome(f"as it was ({self.policy[0]})", rows, spells, wakes, reasons)
 
@@ -198,7 +211,7 @@ class _Reader:
         self._since = 0.0
         """What has to be added to the board's clock to have seconds since 1970."""
         self._asked: dict[int, Asked] = {}
-        self._running: dict[int, tuple[str, str, float]] = {}
+        self._running: dict[int, tuple[str, str, bool, float]] = {}
 
     def take(self, said: Any) -> None:
         if isinstance(said, dict):
@@ -239,8 +252,8 @@ class _Reader:
 
     def _told(self, when: float, fact: Sequence[Any], orders: Sequence[Any] = ()) -> None:
         if fact[0] == "HookEnded" and (order := self._running.pop(fact[1], None)) is not None:
-            hook, model, begin = order
-            self._past.hooks.append((hook, model, begin, when, fact[2]))
+            hook, model, made_room, begin = order
+            self._past.hooks.append(Ran(hook, model, begin, when, fact[2], made_room))
         elif fact[0] == "Reconfigured":
             self._past.models.update(
                 (one["name"], LaneSettings(**one)) for one in fact[1]["models"]
@@ -251,8 +264,9 @@ class _Reader:
             if kind == "admit" and number in self._asked:
                 self._asked[number].start = when
             elif kind == "hook":
-                hook, model, _, _, reason = rest
-                self._running[number] = (hook, model, when)
+                hook, model, source, target, reason = rest
+                made_room = hook == "wake" or (source is not None and target != model)
+                self._running[number] = (hook, model, made_room, when)
                 if hook == "wake":
                     self._past.reasons.append((when, model, reason))
 
