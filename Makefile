@@ -5,6 +5,7 @@ VENV      ?= .venv
 DEMO_VENV ?= .venv-demo
 PY        := $(VENV)/bin/python
 PYTEST    ?=
+WORKERS   ?= 4
 SEEDS     ?= 0-699
 ARGS      ?=
 UPGRADE   ?=
@@ -29,8 +30,8 @@ demo-llamacpp:  ## the same with real llama.cpp servers and tiny models (Linux; 
 	@sh tools/venv.sh $(DEMO_VENV)-llamacpp requirements-llamacpp.lock
 	@$(DEMO_VENV)-llamacpp/bin/python -m llmux demo --llamacpp $(ARGS)
 
-test: lint types imports  ## lint, types, floors of the house, then all tests
-	@$(PY) -m pytest $(PYTEST)
+test: lint types imports  ## lint, types, floors, then all tests side by side (WORKERS=0: one by one)
+	@$(PY) -m pytest --numprocesses $(WORKERS) --dist worksteal $(PYTEST)
 
 lint: dev  ## ruff: rules and format
 	@$(PY) -m ruff check

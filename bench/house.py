@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 import yaml
+from tests import ports
 
 from bench.machine import tree
 
@@ -52,10 +53,7 @@ def find(tool: str) -> str | None:
 
 def free_port() -> int:
     """A port of the loopback on which nobody listens now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    return ports.free_port()
 
 
 def environment(folder: Path) -> dict[str, str]:

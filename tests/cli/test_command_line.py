@@ -16,6 +16,7 @@ from typing import IO
 import pytest
 
 from llmux import __version__
+from tests import ports
 
 GOOD = "models: {a: {port: 1, wake: 'true', sleep: 'true'}}\n"
 
@@ -56,10 +57,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+    return ports.free_port()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from typing import Any
 
 from llmux.demo import engine
 from tests.docs.pages import ROOT
-from tests.e2e.house import free_ports, until
+from tests.e2e.house import until
+from tests.ports import free_ports
 
 MODELS = ("llama-8b", "qwen-7b")
 

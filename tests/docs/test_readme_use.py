@@ -9,7 +9,6 @@ import contextlib
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ import yaml
 
 from llmux.demo import engine
 from tests.docs.pages import blocks, read
+from tests.ports import free_ports
 
 PATIENCE = 30.0
 WAKE = """
@@ -35,14 +35,6 @@ SLEEP = """
 test ! -e $LLMUX_PORT.pid || kill $(cat $LLMUX_PORT.pid); rm -f $LLMUX_PORT.pid
 exec {engine} --wait-gone
 """
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 class Served:

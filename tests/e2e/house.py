@@ -13,7 +13,6 @@ import contextlib
 import http.client
 import json
 import os
-import random
 import re
 import socket
 import subprocess
@@ -26,23 +25,13 @@ from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
 from typing import Any
 
+from tests.ports import free_ports
+
 BACKEND = Path(__file__).with_name("backend.py")
 ORIGINAL = os.environ.get("LLMUX_ORIGINAL")
 PATIENCE = 20.0
 """Seconds after which something that has to happen counts as not happening."""
 MARK = "LLMUX_TEST_HOUSE"
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody has now, outside the range from which outgoing connections take theirs."""
-    found: list[int] = []
-    while len(found) < count:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as one, contextlib.suppress(OSError):
-            one.bind(("127.0.0.1", port))
-            if port not in found:
-                found.append(port)
-    return found
 
 
 def until(what: Callable[[], object], said: str, seconds: float = PATIENCE) -> None:

@@ -18,6 +18,7 @@ import pytest
 from llmux.demo.cast import MODELS, QUESTION, TOYS
 from llmux.demo.show import Asked
 from tests.conftest import Need
+from tests.ports import free_port
 
 
 class Demo:
@@ -77,9 +78,9 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def test_one_round_answers_from_each_model_and_leaves_nothing(folder: Path) -> None:
     """Three models answer as themselves, on the next free port where the wanted one is taken."""
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        port = free_port()
+        taken.bind(("127.0.0.1", port))
         taken.listen(1)
-        port = taken.getsockname()[1]
         demo = Demo(folder, "--once", "--port", str(port))
         code = demo.end()
     assert code == 0, demo.output
@@ -105,7 +106,7 @@ def test_a_demo_that_is_stopped_midway_leaves_nothing(
     folder: Path, moment: str, signal_: signal.Signals, options: tuple[str, ...], code: int
 ) -> None:
     """Ctrl-C, SIGTERM or a closed terminal, while a hook runs or an answer streams."""
-    demo = Demo(folder, "--port", "3100", *options)
+    demo = Demo(folder, "--port", str(free_port()), *options)
     demo.until(moment)
     os.killpg(demo.process.pid, signal_)
     assert demo.end() == code, demo.output
@@ -114,7 +115,7 @@ def test_a_demo_that_is_stopped_midway_leaves_nothing(
 
 def test_impatience_changes_nothing(folder: Path) -> None:
     """Ctrl-C again and again while it tidies up: it still tidies up."""
-    demo = Demo(folder, "--port", "3200")
+    demo = Demo(folder, "--port", str(free_port()))
     demo.until("awake   llama-8b")
     while demo.process.poll() is None:
         demo.process.send_signal(signal.SIGINT)
@@ -126,7 +127,7 @@ def test_impatience_changes_nothing(folder: Path) -> None:
 def test_the_printed_commands_work_as_they_are(folder: Path, need: Need) -> None:
     """A visitor pastes all three, sees a model answer, and its switch in the demo's window."""
     need("curl")
-    demo = Demo(folder, "--port", "3300")
+    demo = Demo(folder, "--port", str(free_port()))
     try:
         demo.until("in another terminal")
         demo.until("Ctrl-C ends it all")
@@ -151,7 +152,7 @@ def test_the_printed_commands_work_as_they_are(folder: Path, need: Need) -> None
 @pytest.mark.parametrize("moment", ["waking llama-8b", "answer  llama-8b"])
 def test_a_demo_that_was_killed_leaves_nothing_for_long(folder: Path, moment: str) -> None:
     """Even kill -9, which nobody can answer: its gateway, engines and files go soon after it."""
-    demo = Demo(folder, "--port", "3400")
+    demo = Demo(folder, "--port", str(free_port()))
     demo.until(moment)
     demo.process.kill()
     demo.end()

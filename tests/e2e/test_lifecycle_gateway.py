@@ -13,7 +13,8 @@ from signal import SIGKILL, SIGTERM
 import pytest
 
 from tests.e2e.conftest import Build
-from tests.e2e.house import House, free_ports, until
+from tests.e2e.house import House, until
+from tests.ports import free_port
 
 
 def assert_one_hook_at_a_time(house: House) -> None:
@@ -106,7 +107,7 @@ def test_a_second_gateway_with_the_same_config_does_not_start(build: Build) -> N
     house = build("a", "b")
     house.start(env=home(house))
     house.ask("a")
-    [port] = free_ports(1)
+    port = free_port()
     command = [sys.executable, "-m", "llmux", "-c", str(house.folder / "config.yaml")]
     second = subprocess.run(
         [*command, "-p", str(port)],

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Build
-from tests.e2e.house import House, free_ports, until
+from tests.e2e.house import House, until
+from tests.ports import free_port
 
 
 def reload(house: House, event: str = "config_reloaded", text: str | None = None) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def reload(house: House, event: str = "config_reloaded", text: str | None = None
 
 def add(house: House, model: str) -> None:
     """Put one more model into the config."""
-    house.ports[model] = free_ports(1)[0]
+    house.ports[model] = free_port()
     keys = {"port": house.ports[model], "wake": house.wake(model), "sleep": house.sleep(model)}
     house.models[model] = keys
 
@@ -90,7 +91,7 @@ def test_a_new_hook_and_port_of_the_awake_model_hold_after_its_old_hooks_put_it_
     """The backend on the old port sleeps by the old hook, the next one is on the new port."""
     house = build("a").start()
     assert house.ask("a").who == "a"
-    house.ports["a"] = free_ports(1)[0]
+    house.ports["a"] = free_port()
     house.models["a"] = {
         "port": house.ports["a"],
         "wake": house.wake("a", before=house.noted("new-wake")),
@@ -136,7 +137,7 @@ def test_a_broken_file_changes_nothing_and_the_log_says_why(build: Build) -> Non
 def test_what_needs_a_restart_is_named_and_stays(build: Build) -> None:
     """The rest of the file is followed; a model may not take the port that is still ours."""
     house = build("a").start()
-    port, other = house.port, free_ports(1)[0]
+    port, other = house.port, free_port()
     config = house.config() | {"bounds": {"max_queue": 5}}
     told = reload(house, text=json.dumps(config | {"port": other, "state": "off"}))
     assert (told["restart"], told["changed"]) == ("port, state", "bounds.max_queue")

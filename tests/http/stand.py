@@ -197,14 +197,6 @@ class Stand:
         return answer
 
 
-def unused_port() -> int:
-    """Find a port where nobody listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 @contextlib.asynccontextmanager
 async def stand(
     talk: Talk = ok,

@@ -27,7 +27,7 @@ from llmux.http.asgi_answer import BrokenAnswerError
 from llmux.policy import Decision, FifoPolicy, PolicyContext, SwitchNow, SwitchPolicy
 from llmux.runtime.hooks import HookRunner, HookSpec
 from llmux.runtime.switcher import ModelSwitcher
-from tests.runtime.backends import free_port
+from tests.ports import free_port
 
 
 def hooks(folder: Path, name: str, port: int) -> dict[str, Any]:

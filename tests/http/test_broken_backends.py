@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from llmux.http import Limits
-from tests.http.stand import Line, Message, Stand, Talk, chat, ok, post, say, stand, unused_port
+from tests.http.stand import Line, Message, Stand, Talk, chat, ok, post, say, stand
+from tests.ports import free_port
 
 
 def at_port(s: Stand, port: int) -> None:
@@ -17,7 +18,7 @@ def at_port(s: Stand, port: int) -> None:
 
 async def test_a_refused_connection_is_502_in_our_words() -> None:
     async with stand() as s:
-        at_port(s, unused_port())
+        at_port(s, free_port())
         answer = await s.ask(post(chat()))
         assert answer.status == 502
         assert answer.get("x-llmux-error") == "1"
@@ -28,7 +29,7 @@ async def test_a_refused_connection_is_502_in_our_words() -> None:
 async def test_while_a_backend_loads_a_refused_connection_is_tried_again() -> None:
     async with stand() as s:
         s.gate.loading_secs = 60.0
-        right, wrong = s.gateway.backends["m"].port, unused_port()
+        right, wrong = s.gateway.backends["m"].port, free_port()
         at_port(s, wrong)
         client = await s.client()
         await client.send(post(chat()))

@@ -10,9 +10,10 @@ import pytest
 
 from llmux.config import ConfigError, parse_config
 from llmux.http import Limits
-from tests.http.stand import Line, Message, chat, post, say, stand, unused_port
+from tests.http.stand import Line, Message, chat, post, say, stand
 from tests.http.test_relay import recorder
 from tests.http.test_smuggling import CORPUS
+from tests.ports import free_port
 
 EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
@@ -359,7 +360,7 @@ async def test_a_refused_connect_and_503_are_tried_again_only_while_the_model_lo
 
 async def test_the_gateway_never_forwards_to_itself() -> None:
     """Its own port as a model's is refused in the config; no target leads anywhere else."""
-    port = unused_port()
+    port = free_port()
     text = f"port: {port}\nmodels: {{m: {{port: {port}, wake: x, sleep: y}}}}"
     with pytest.raises(ConfigError, match=str(port)):
         parse_config(text, "config.yaml")

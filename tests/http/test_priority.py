@@ -15,7 +15,7 @@ from llmux.policy import FifoPolicy
 from llmux.runtime.hooks import HookRunner, HookSpec
 from llmux.runtime.switcher import ModelSwitcher
 from tests.http.stand import Line, Message, chat, post, stand
-from tests.runtime.backends import free_port
+from tests.ports import free_port
 
 PATH = "/v1/chat/completions"
 

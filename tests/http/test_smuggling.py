@@ -17,8 +17,9 @@ import pytest
 
 from llmux.http import Limits
 from tests.conftest import Need
-from tests.http.stand import Line, Message, chat, post, stand, unused_port
+from tests.http.stand import Line, Message, chat, post, stand
 from tests.http.test_relay import recorder
+from tests.ports import free_port
 
 BODY = b'{"model":"m"}'
 WORDS = {
@@ -113,7 +114,7 @@ async def test_the_gateway_reads_each_request_in_one_way_only(verdict: str, name
 @contextlib.asynccontextmanager
 async def nginx(program: str, home: Path, backend: int) -> AsyncIterator[int]:
     """Run nginx before a backend; gives its port."""
-    port = unused_port()
+    port = free_port()
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temp = "".join(f"{kind}_temp_path {home}/{kind};\n" for kind in kinds)
     (home / "nginx.conf").write_text(

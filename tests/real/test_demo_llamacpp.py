@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from llmux.demo.cast import MODELS
-from tests.e2e.house import free_ports
 from tests.e2e.test_demo import Demo
+from tests.ports import free_port
 
 
 @pytest.mark.real
 @pytest.mark.usefixtures("models")
 def test_real_llama_cpp_servers_take_turns_and_leave_nothing(tmp_path: Path) -> None:
     """Each answers in words of its own letter, which `--once` judges by its exit code."""
-    [port] = free_ports(1)
+    port = free_port()
     demo = Demo(tmp_path, "--llamacpp", "--once", "--port", str(port))
     assert demo.end() == 0, demo.output
     for model in MODELS:

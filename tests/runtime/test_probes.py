@@ -11,7 +11,8 @@ import pytest
 from llmux.runtime import probes
 from llmux.runtime.hooks import HookRunner, HookSpec
 from llmux.runtime.probes import Answer, Look
-from tests.runtime.backends import answering, free_port
+from tests.ports import free_port
+from tests.runtime.backends import answering
 from tests.runtime.conftest import Play
 
 
