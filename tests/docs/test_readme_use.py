@@ -24,7 +24,7 @@ from llmux.demo import engine
 from tests.docs.pages import blocks, read
 from tests.ports import free_ports
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 WAKE = """
 if ! test -e $LLMUX_PORT.pid; then
     {engine} --name "$LLMUX_MODEL" --load-secs 0.2 & echo $! >$LLMUX_PORT.pid

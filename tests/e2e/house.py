@@ -29,7 +29,7 @@ from tests.ports import free_ports
 
 BACKEND = Path(__file__).with_name("backend.py")
 ORIGINAL = os.environ.get("LLMUX_ORIGINAL")
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which something that has to happen counts as not happening."""
 MARK = "LLMUX_TEST_HOUSE"
 
@@ -280,7 +280,7 @@ class House:
         return Answer(answer.status, fields, taken, time.monotonic() - began)
 
     def get(self, path: str) -> Answer:
-        return self.request("GET", path, seconds=10.0)
+        return self.request("GET", path, seconds=30.0)
 
     def ask(
         self,

@@ -37,7 +37,7 @@ def test_1_first_come_first_served_over_three_busy_models(house: House) -> None:
     house.release("c1", "c2")
     house.wait_seen("a got a2")
     house.release("a2")
-    assert {one.result(30).status for one in asked} == {200}
+    assert {one.result(60).status for one in asked} == {200}
     assert house.wakes() == ["a", "b", "c", "a", "b", "c"]
     house.assert_one_awake()
 
@@ -53,9 +53,9 @@ def test_2_a_model_serves_until_its_drain_begins(house: House) -> None:
     house.ask("a")
     asked = house.queue("b", "b1")
     again = house.send("a", tag="again")
-    assert again.result(30).who == "a"
+    assert again.result(60).who == "a"
     assert house.waiting("b") == 1 and not asked.done()
-    assert asked.result(30).who == "b"
+    assert asked.result(60).who == "b"
     assert house.wakes() == ["a", "b"]
 
 
@@ -71,7 +71,7 @@ def test_3_who_leaves_is_gone_and_nothing_happens_for_nobody(house: House) -> No
     left.leave()
     until(lambda: house.waiting("b") == 0, "b's request is out of the queue")
     house.release("a1")
-    assert held.result(30).who == "a"
+    assert held.result(60).who == "a"
     assert house.ask("a", tag="a2").who == "a"
     assert house.wakes() == ["a"]
     assert house.hooks().count("sleep-begin a") == 0
@@ -89,7 +89,7 @@ def test_3_who_timed_out_is_gone(house: House) -> None:
     assert late.status == 504
     assert house.waiting("b") == 0
     house.release("a1")
-    assert held.result(30).who == "a"
+    assert held.result(60).who == "a"
     assert house.ask("a", tag="a2").who == "a"
     assert house.wakes() == ["a"]
 
@@ -165,8 +165,8 @@ def test_8_a_broken_model_is_left_alone_for_a_while_and_others_are_not(house: Ho
     house.models["a"]["wake"] = f"{house.noted('wake-begin')}; exit 3"
     house.start()
     first = house.send("a")
-    assert first.result(30).status == 500
-    refused = house.send("a").result(30)
+    assert first.result(60).status == 500
+    refused = house.send("a").result(60)
     assert refused.status == 503, "its breaker is open"
     assert house.ask("b").who == "b"
     assert house.wakes() == ["a", "b"], "b went before a was tried again"
@@ -189,8 +189,8 @@ def test_9_a_skip_is_reconsidered_when_the_world_has_changed(house: House) -> No
     asked = house.queue("b", "b1")
     assert house.ask("a", tag="a2").who == "a", "a still serves: nothing has begun"
     house.release("a1")
-    assert held.result(30).who == "a"
-    assert asked.result(30).who == "b"
+    assert held.result(60).who == "a"
+    assert asked.result(60).who == "b"
 
 
 def test_10_the_learned_cost_is_that_of_the_hooks(house: House) -> None:
@@ -207,7 +207,7 @@ def test_10_the_learned_cost_is_that_of_the_hooks(house: House) -> None:
     with pytest.raises(TimeoutError):
         asked.result(2.5)
     house.release("a1")
-    assert (held.result(30).who, asked.result(30).who) == ("a", "b")
+    assert (held.result(60).who, asked.result(60).who) == ("a", "b")
     learned = house.metric("llmux_switch_cost_ema_seconds", **{"from": "a", "to": "b"})
     slept = house.metric("llmux_hook_duration_seconds_sum", model="a", hook="sleep")
     woken = house.metric("llmux_hook_duration_seconds_sum", model="b", hook="wake")
@@ -303,11 +303,11 @@ def test_16_one_deadline_over_everything(house: House) -> None:
     2.4.0 starts its time-out anew with each retry, and has none once the wake hook has ended:
     what a backend says while it loads goes straight to the client.
     """
-    house.policy["request_timeout_secs"] = 3
-    house.models["a"]["wake"] = house.wake("a", before="sleep 2")
+    house.policy["request_timeout_secs"] = 5
+    house.models["a"]["wake"] = house.wake("a", before="sleep 3")
     (house.folder / "a.loading").touch()
     house.start()
     answer = house.ask("a")
     assert answer.status in {503, 504}
     assert house.seen().count("a got -") > 1, "it was tried again while it loaded"
-    assert answer.seconds < 4.8, "three seconds in all, and not three more after the wake"
+    assert answer.seconds < 7.8, "five seconds in all, and not five more after the wake"

@@ -105,12 +105,12 @@ def test_a_failed_wake_is_cleaned_up_and_its_waiters_hear_of_it(build: Build) ->
     failing = [house.queue("b", "b1"), house.queue("b", "b2")]
     back = house.queue("a", "a2")
     house.release("a1")
-    assert held.result(20).who == "a"
+    assert held.result(60).who == "a"
     for one in failing:
-        failed = one.result(20)
+        failed = one.result(60)
         assert (failed.status, failed.error["type"]) == (500, "llmux_error")
         assert failed.headers["x-should-retry"] == "false"
-    assert back.result(20).who == "a"
+    assert back.result(60).who == "a"
     assert "sleep-end b" in house.hooks()
     told = house.logged("switch_failed")[0]
     assert (told["model"], told["from"]) == ("b", "a")

@@ -98,7 +98,7 @@ def test_a_request_survives_the_death_of_its_backend(build: Build) -> None:
     kill_9(house, "a")
     until(lambda: house.seen().count("a got a1") == 2, "it is asked again")
     house.release("a1")
-    assert held.result(30).who == "a"
+    assert held.result(60).who == "a"
     assert house.wakes() == ["a", "a"]
 
 
@@ -123,7 +123,7 @@ def test_without_rescue_a_death_is_told_to_the_client(build: Build) -> None:
     house.ask("a")
     held = house.hold("a", "a1")
     kill_9(house, "a")
-    told = held.result(30)
+    told = held.result(60)
     assert (told.status, told.error["code"]) == (502, "backend_unreachable")
     assert house.seen().count("a got a1") == 1
     assert house.ask("a").who == "a"
@@ -166,7 +166,7 @@ def test_a_request_survives_a_backend_that_hangs(build: Build) -> None:
     os.kill(pid_of(house, "a"), SIGSTOP)
     until(lambda: house.seen().count("a got a1") == 2, "it is asked again")
     house.release("a1")
-    assert held.result(30).who == "a"
+    assert held.result(60).who == "a"
     assert house.wakes() == ["a", "a"]
 
 
@@ -265,7 +265,7 @@ def test_a_model_that_cannot_be_put_to_sleep_goes_on_serving(build: Build) -> No
     assert house.ask("a").who == "a"
     assert house.wakes() == ["a"]
     mended.touch()
-    assert waits.result(30).who == "b"
+    assert waits.result(60).who == "b"
     assert house.hooks().count("sleep-tried a") >= 3
     house.assert_one_awake()
 

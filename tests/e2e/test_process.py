@@ -112,9 +112,9 @@ def test_a_signal_lets_answers_end_and_takes_nothing_new(build: Build) -> None:
     stream.read_until(b"a0 ")
     waiting = house.queue("b", "b1")
     house.tell(SIGTERM)
-    refused = waiting.result(20)
+    refused = waiting.result(60)
     assert (refused.status, refused.error["code"]) == (503, "draining")
-    late = house.send("b").result(20)
+    late = house.send("b").result(60)
     assert (late.status, late.error["code"]) == (503, "draining")
     assert house.get("/ready").status == 503
     house.release("a1")
@@ -164,7 +164,7 @@ def test_a_signal_during_a_hook_ends_the_hook_with_all_it_started(
     asked = house.send("b")
     house.wait_hook("wake-begin b" if hook == "wake" else "sleep-begin a")
     house.process.send_signal(number)  # type: ignore[union-attr]
-    assert asked.result(20).status == 503
+    assert asked.result(60).status == 503
     assert house.ended() == 0
     assert "Traceback" not in house.words()
     if hook == "sleep":

@@ -50,8 +50,8 @@ def test_a_stream_lives_on_and_a_new_model_can_be_asked(build: Build) -> None:
     asked = house.send("b")
     until(lambda: house.waiting("b") == 1, "b waits for a's answer")
     house.release("long")
-    assert held.result(20).who == "a"
-    assert asked.result(20).who == "b"
+    assert held.result(60).who == "a"
+    assert asked.result(60).who == "b"
     house.assert_one_awake()
     assert house.metric("llmux_config_reloads_total", result="success") == 1
 
@@ -74,8 +74,8 @@ def test_the_awake_model_is_removed_while_it_streams(build: Build) -> None:
     asked = house.queue("b", "next")
     assert "sleep-begin a" not in house.hooks()
     house.release("long")
-    assert held.result(20).who == "a"
-    assert asked.result(20).who == "b"
+    assert held.result(60).who == "a"
+    assert asked.result(60).who == "b"
     house.logged("model_removed", model="a")
     house.assert_one_awake()
     assert [one["id"] for one in house.get("/v1/models").json()["data"]] == ["b"]
@@ -183,7 +183,7 @@ def test_a_policy_is_built_anew_when_its_file_has_changed(build: Build) -> None:
     assert "mine.py" in reload(house, "config_rejected")["error"]
     (house.folder / "mine.py").write_text(code.format("SwitchNow()"))
     assert reload(house)["changed"] == "the policy's file"
-    assert asked.result(20).who == "a"
+    assert asked.result(60).who == "a"
 
 
 def test_twice_in_a_row_and_in_the_middle_of_a_switch(build: Build) -> None:
@@ -203,7 +203,7 @@ def test_twice_in_a_row_and_in_the_middle_of_a_switch(build: Build) -> None:
         house.tell(SIGHUP)
     house.logged("config_reloaded")
     gate.touch()
-    assert asked.result(20).who == "b", "the wake that ran is completed"
+    assert asked.result(60).who == "b", "the wake that ran is completed"
     house.logged("model_renewed", model="b")
     assert house.ask("b").who == "b"
     assert "new-wake b" in house.hooks()
@@ -225,7 +225,7 @@ def test_a_mended_sleep_hook_ends_a_quarantine(build: Build) -> None:
     house.logged("model_quarantined", model="a")
     house.models["a"]["sleep"] = good
     reload(house)
-    assert asked.result(20).who == "b"
+    assert asked.result(60).who == "b"
     house.assert_one_awake()
 
 
@@ -239,7 +239,7 @@ def test_a_model_that_is_to_go_sleeps_before_llmux_ends(build: Build) -> None:
     until(lambda: house.get("/ready").status == 503, "it stops")
     house.tell(SIGHUP)
     house.release("long")
-    assert held.result(20).who == "a"
+    assert held.result(60).who == "a"
     assert house.ended() == 0
     assert "sleep-end a" in house.hooks()
     assert len(house.events("config_reloaded")) == 1

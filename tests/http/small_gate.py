@@ -129,7 +129,7 @@ class SmallGate:
 
     async def until(self, *, inside: int | None = None, waiting: int | None = None) -> None:
         """Return as soon as the books say so; a test that never gets there runs out of time."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not (
                 (inside is None or len(self.inside) == inside)
                 and (waiting is None or len(self.waiting) == waiting)

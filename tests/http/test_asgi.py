@@ -337,7 +337,7 @@ async def test_a_request_through_the_layer_rides_free_where_its_answer_is_short(
         return asyncio.create_task(layer(scope, receive, send))
 
     async def until(moment: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not moment():
                 await asyncio.sleep(0.01)
 

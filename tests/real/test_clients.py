@@ -141,7 +141,7 @@ def test_a_long_stream_is_never_cut_by_a_switch(llamas: House) -> None:
     assert (reason, tokens) == ("length", 80)
     assert is_from("slow", text)
     assert other is not None
-    assert is_from("quick", other.result(30).json()["choices"][0]["message"]["content"])
+    assert is_from("quick", other.result(60).json()["choices"][0]["message"]["content"])
     llamas.assert_one_awake()
 
 

@@ -73,7 +73,7 @@ def test_the_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(path))
-        manager.settimeout(5.0)
+        manager.settimeout(30.0)
         monkeypatch.setenv("NOTIFY_SOCKET", str(path))
         notify_systemd("READY=1")
         assert manager.recv(100) == b"READY=1"

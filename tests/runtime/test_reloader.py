@@ -26,7 +26,7 @@ def read(port: int, text: str = TEXT) -> Loaded:
 
 async def settled(told: list[object], count: int) -> None:
     """Return when so much was told."""
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(30.0):
         while len(told) < count:
             await asyncio.sleep(0)
 
@@ -102,7 +102,7 @@ def test_the_service_manager_hears_when_a_reading_begins_and_ends(
     address = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(address))
-        manager.settimeout(10.0)
+        manager.settimeout(30.0)
         monkeypatch.setenv("NOTIFY_SOCKET", str(address))
         rejected(lambda: read(1, "{"))
         first = manager.recv(200).decode().split("\n")

@@ -320,7 +320,7 @@ def test_a_disk_that_fails_later_costs_one_warning_until_it_has_healed(tmp_path:
         assert len(warnings) == 1
         (tmp_path / "away").rename(folder)
         state.set_status("qwen", "awake")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while content(folder / "state.json")["models"].get("qwen") != "awake":
                 await asyncio.sleep(0.01)
         await state.close()
