@@ -76,6 +76,7 @@ simulate-faults-planted: dev  ## plant faults and show which the simulation find
 pictures: dev  ## write anew what is made from the code: pictures and the schema of the config
 	@$(PY) -m llmux schema --output docs/config.schema.json
 	@$(PY) -m tools.floors
+	@$(PY) -m tools.demo_picture
 
 format: dev  ## let ruff put the files into shape
 	@$(PY) -m ruff check --fix

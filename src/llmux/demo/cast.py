@@ -14,7 +14,7 @@ from pathlib import Path
 
 from llmux.demo import engine, llama
 
-QUESTION = "Hello, who are you?"
+QUESTION = "Who are you?"
 MODELS = ("llama-8b", "qwen-7b", "mistral-7b")
 _NEEDED = ("xllamacpp", "gguf", "numpy")
 
@@ -73,7 +73,7 @@ def llamas() -> Cast:
         {model: f"--model {model}.gguf" for model in MODELS},
         _make_models,
         _has_its_letter,
-        {"max_tokens": 16},
+        {"max_tokens": 8},
     )
 
 

@@ -103,8 +103,8 @@ class Engine:
     def _words(self, question: str) -> list[str]:
         heard = " ".join(question.split())[:60]
         text = (
-            f"I am {self.name}, process {os.getpid()} on port {self.port}, "
-            f"and it took {self.load_secs:g} s to load me. You said: {heard}"
+            f"I am {self.name}, process {os.getpid()}, loaded in {self.load_secs:g} s. "
+            f"You said: {heard}"
         )
         return re.findall(r"\S+\s*", text)
 
