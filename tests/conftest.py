@@ -14,6 +14,13 @@ import signal
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A test has neighbours on its machine, so how long one example takes says nothing of the code.
+settings.register_profile(
+    "beside others", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("beside others")
 
 Need = Callable[[str], str]
 """Takes a tool's name, gives its path; skips the test (or fails it) where there is none."""
