@@ -315,7 +315,7 @@ def _scripts(tmp_path: Path, cwd: str, where: str) -> tuple[Loaded, Path]:
     (home / "c.yaml").write_text(
         f"hooks: {{cwd: {cwd}}}\nmodels: {{a: {{port: 1, wake: ./up.sh now, sleep: echo ./up.sh}}}}"
     )
-    (tmp_path / where / "up.sh").touch()
+    (tmp_path / where / "up.sh").touch(0o755)
     return load_config(home / "c.yaml"), elsewhere
 
 
@@ -346,6 +346,18 @@ def test_a_kill_script_is_looked_for_as_the_other_hooks_are(tmp_path: Path) -> N
 def test_a_script_in_the_right_place_is_not_warned_of(tmp_path: Path) -> None:
     loaded, process_dir = _scripts(tmp_path, "config", "home")
     assert script_findings(loaded, process_dir) == []
+
+
+def test_a_script_that_is_nowhere_or_no_program_is_warned_of(tmp_path: Path) -> None:
+    """A `chmod +x` that was forgotten costs a newcomer an hour otherwise."""
+    loaded, process_dir = _scripts(tmp_path, "config", "home")
+    script = tmp_path / "home" / "up.sh"
+    script.chmod(0o644)
+    (finding,) = script_findings(loaded, process_dir)
+    assert (finding.line, finding.hint) == (2, "`chmod +x` lets it")
+    script.unlink()
+    (finding,) = script_findings(loaded, process_dir)
+    assert finding.message.endswith("and the script is not there")
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "config.json"])

@@ -59,7 +59,9 @@ BY_THEMSELVES = {
 ELSEWHERE = {
     "make demo": "tests/e2e/test_demo.py",
     "make test": ".ci/run",
-    "pip install .": "test_the_package_installs_from_the_source_tree",
+    "python3 -m venv ~/llmux-venv && ~/llmux-venv/bin/pip install .": (
+        "test_the_package_installs_from_the_source_tree"
+    ),
     "make bench": "15 minutes, and nginx",
     "make bench-quick": "a minute, and nginx",
     "make profile": "a minute of a quiet machine",

@@ -90,7 +90,7 @@ def parse_config(
 
 
 def script_findings(loaded: Loaded, process_dir: Path) -> list[Finding]:
-    """Warn of each `./script` that stands only where this config's hooks do not run.
+    """Warn of each `./script` that this config's hooks cannot run: it is not there, or no program.
 
     llmux 2.4.0 ran hooks in the directory of the process; `hooks.cwd: process` still does.
     """
@@ -103,18 +103,20 @@ def script_findings(loaded: Loaded, process_dir: Path) -> list[Finding]:
         for key in ("wake", "sleep", "alive", "kill"):
             line = getattr(model, key)
             script = _SCRIPT.match(line) if isinstance(line, str) else None
-            if script is None or _exists(here, script[1]) or not _exists(there, script[1]):
+            if script is None or os.access(here / script[1], os.X_OK):
                 continue
+            message = f"{dotted(('models', name, key))} runs in {here.resolve()}, and the script "
+            if (here / script[1]).exists():
+                message += "there cannot be executed"
+                hint = "`chmod +x` lets it"
+            else:
+                message += "is not there"
+                hint = "write it, or say where it is"
+                if (there / script[1]).exists():
+                    hint = f"it stands in {there.resolve()}; `hooks: {{cwd: {way}}}` runs it there"
             mark = loaded.places[("models", name, key)]
-            place = dotted(("models", name, key))
-            message = f"{place} runs in {here.resolve()}, and the script is not there"
-            hint = f"it stands in {there.resolve()}; `hooks: {{cwd: {way}}}` runs it there"
             found.append(Finding(str(config.path), *mark, message, script[1], hint, Kind.WARNING))
     return found
-
-
-def _exists(directory: Path, script: str) -> bool:
-    return (directory / script).exists()
 
 
 def _read(path: Path) -> str:
