@@ -39,7 +39,7 @@ from llmux.policy.base import PolicySettings, SwitchPolicy
 from llmux.policy.registry import load_policy
 from llmux.runtime import probes
 from llmux.runtime.hooks import HookRunner, HookSpec
-from llmux.runtime.keeper import Keeper
+from llmux.runtime.keeper import LADDER_LOOKS, Keeper
 from llmux.runtime.lives import Lives
 from llmux.runtime.probes import Probe
 from llmux.runtime.readiness import Readiness
@@ -165,7 +165,8 @@ def hook_bounds(config: Config) -> dict[str, tuple[float | None, float | None]]:
     bounds: dict[str, tuple[float | None, float | None]] = {}
     for name in config.models:
         one = config.for_model(name)
-        ladder = (one.sleep_timeout, one.sleep_timeout, one.kill_timeout, one.alive_timeout)
+        looks = (one.alive_timeout,) * LADDER_LOOKS
+        ladder = (one.sleep_timeout, one.sleep_timeout, one.kill_timeout, *looks)
         steps = [step for step in ladder if step is not None]
         bounds[name] = (one.wake_timeout, sum(steps) if len(steps) == len(ladder) else None)
     return bounds

@@ -17,7 +17,7 @@ from llmux.core.news import HookEnded
 from llmux.runtime import probes
 from llmux.runtime.findings import AliveFailed, Finding, HookLeftOver, WitnessBlind, WitnessUnfit
 from llmux.runtime.hooks import HookResult, HookRunner, HookSpec
-from llmux.runtime.keeper import Keeper, Outcome
+from llmux.runtime.keeper import LADDER_LOOKS, Keeper, Outcome
 from llmux.runtime.probes import Look
 from llmux.runtime.statefile import StateFile
 from llmux.runtime.witness import Pulse, Traits
@@ -239,6 +239,13 @@ def test_how_a_sleep_leaves_its_model(
     if not outcome.ok:
         assert outcome.error is not None
         assert outcome.error.startswith("exit code 1")
+
+
+def test_the_longest_ladder_asks_as_often_as_its_bound_says() -> None:
+    """So that nobody is called stuck who is still on the ladder."""
+    stage = Stage(SILENT, SILENT)
+    outcome = asyncio.run(staged(stage, sleep="exit 1", kill="exit 1").sleep())
+    assert (outcome.left, stage.asked) == ("unclear", LADDER_LOOKS)
 
 
 def test_an_alive_that_says_yes_to_nothing_is_found_out_by_the_ladder() -> None:

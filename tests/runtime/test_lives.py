@@ -18,7 +18,7 @@ from llmux.errors import LlmuxError
 from llmux.policy import FifoPolicy
 from llmux.runtime.hooks import HookResult, HookRunner, HookSpec
 from llmux.runtime.keeper import Keeper
-from llmux.runtime.lives import Lives
+from llmux.runtime.lives import MOST_LOOKS, Lives
 from llmux.runtime.probes import Look, Probe
 from llmux.runtime.switcher import ModelSwitcher
 from llmux.testing import run_virtual
@@ -30,17 +30,23 @@ INTERVAL, FAILURES, PATIENCE = 10.0, 3, 5.0
 class Shell(HookRunner):
     """Hooks that take a second on the loop's clock; they bring servers up and end them."""
 
-    def __init__(self, *models: str) -> None:
+    def __init__(self, *models: str, sees: Look = REFUSES) -> None:
         super().__init__([HookSpec(name, 1, "wake", "sleep") for name in models], env={})
-        self.servers: dict[str, Look] = dict.fromkeys(models, REFUSES)
+        self.servers: dict[str, Look] = dict.fromkeys(models, sees)
         self.ran: list[str] = []
+        self.running = 0
+        self.looks = 0
+        self.most_looks = 0
 
     async def _attempt(
         self, model: str, hook: str, *, env: Mapping[str, str], **rest: Any
     ) -> HookResult:
         del env, rest
         self.ran.append(f"{hook} {model}")
+        assert self.running == 0, "two hooks at once"
+        self.running += 1
         await asyncio.sleep(1.0)
+        self.running -= 1
         self.servers[model] = YES if hook == "wake" else REFUSES
         return HookResult(model, hook, True, 0, 1.0, "", None)
 
@@ -49,7 +55,10 @@ class Shell(HookRunner):
 
         async def look() -> Look:
             if self.servers[model] is SILENT:
+                self.looks += 1
+                self.most_looks = max(self.most_looks, self.looks)
                 await asyncio.sleep(PATIENCE)
+                self.looks -= 1
             return self.servers[model]
 
         return look
@@ -106,9 +115,9 @@ class House:
 
 
 @asynccontextmanager
-async def house(*models: str) -> AsyncIterator[House]:
-    """Open a house of these models, all asleep."""
-    shell = Shell(*models)
+async def house(*models: str, sees: Look = REFUSES) -> AsyncIterator[House]:
+    """Open a house of these models, all asleep or as a look at them `sees` it."""
+    shell = Shell(*models, sees=sees)
     keeper = Keeper(
         shell,
         {name: (shell.alive(name), shell.knock(name), "text") for name in models},
@@ -232,3 +241,24 @@ def test_an_error_that_ends_a_hung_answer_says_what_was_seen() -> None:
     error = run_virtual(story())
     assert (error.code, error.status) == ("backend_unreachable", 502)
     assert "hangs" in error.message
+
+
+# ---- the start ---------------------------------------------------------------------------------
+
+
+def test_many_models_are_looked_at_together_and_put_to_sleep_one_by_one() -> None:
+    """A hundred that listen and do not answer: in four rounds, and never more hooks than one."""
+
+    async def story() -> None:
+        models = [f"m{number}" for number in range(100)]
+        now = asyncio.get_running_loop().time
+        async with house(*models, sees=SILENT) as one:
+            assert now() <= 4 * 2 * PATIENCE
+            assert one.shell.most_looks == MOST_LOOKS
+            caller = one.call("m7")
+            await asyncio.sleep(100 * 1.0 + 5.0)
+            assert caller.told == ["admitted"]
+            slept = [f"sleep {model}" for model in models]
+            assert one.shell.ran == [*slept, "wake m7"]
+
+    run_virtual(story())

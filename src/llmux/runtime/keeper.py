@@ -27,6 +27,8 @@ MOMENT = 0.2
 """Seconds after which a backend that seems to live is looked at again when somebody has doubts."""
 FAILURES = 3
 """Failed looks in a row that make a hang."""
+LADDER_LOOKS = LAST_LOOKS + 3
+"""Times that `alive` is asked at most until a sleep has failed for good."""
 
 _log = logging.getLogger("llmux.keeper")
 

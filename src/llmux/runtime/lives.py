@@ -12,9 +12,12 @@ from llmux.core import events as ev
 from llmux.core.lane import Change, Phase
 from llmux.core.news import CostLearned, News
 from llmux.core.plan import IDLE, Stage
-from llmux.runtime.keeper import Keeper
+from llmux.runtime.keeper import Keeper, Standing
 from llmux.runtime.switcher import ModelSwitcher
 from llmux.runtime.witness import Pulse
+
+MOST_LOOKS = 32
+"""Models that are looked at at the same time at the start: each may run a command."""
 
 
 class Lives:
@@ -45,9 +48,14 @@ class Lives:
         names = switcher.registered_models()
         # The survey writes down what it finds; a model whose hook was interrupted is the latest.
         remembered = [*keeper.state.awake_order(), *keeper.state.unsettled()]
-        found = dict(
-            zip(names, await asyncio.gather(*(keeper.survey(name) for name in names)), strict=True)
-        )
+        room = asyncio.Semaphore(MOST_LOOKS)
+
+        async def survey(name: str) -> Standing:
+            async with room:
+                return await keeper.survey(name)
+
+        standings = await asyncio.gather(*(survey(name) for name in names))
+        found = dict(zip(names, standings, strict=True))
         awake = {name for name, standing in found.items() if standing == "awake"}
         known = [name for name in remembered if name in awake]
         others = [name for name in reversed(names) if name in awake and name not in known]
