@@ -91,6 +91,12 @@ def test_a_model_keeps_the_name_that_was_written(name: str) -> None:
     assert list(config(text).models) == [name]
 
 
+def test_a_tab_is_a_part_of_a_name_as_a_space_is() -> None:
+    """2.4.0 took any text; what a terminal would obey is refused, and this is not."""
+    text = 'models: {"a\\tb c": {port: 1, wake: x, sleep: y}}'
+    assert list(config(text).models) == ["a\tb c"]
+
+
 @pytest.mark.parametrize("wake", ["true", "123", "null", "~", "0x10", "yes", "2001-01-01"])
 def test_a_hook_is_the_text_that_was_written(wake: str) -> None:
     text = f"models: {{a: {{port: 1, wake: {wake}, sleep: y}}}}"

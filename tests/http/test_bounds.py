@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import fields
 
+import pytest
+
 from llmux.http import Limits
 from tests.http.stand import Line, Message, chat, ok, post, stand
 from tests.http.test_relay import recorder
@@ -29,6 +31,30 @@ async def test_a_chunked_body_above_the_bound_is_413_and_the_connection_closes()
             await client.send(b"190\r\n" + b"x" * 400 + b"\r\n")
         assert (await client.message()).status == 413
         assert await client.ended()
+
+
+@pytest.mark.parametrize(
+    "size", [b"ffffffffffffffff", b"FFFFFFFFFFFFFFF0", b"3e9", b"000003E9", b"3e9;some=thing"]
+)
+async def test_a_chunk_that_claims_too_much_is_413_before_it_comes(size: bytes) -> None:
+    """Wherever its size line is cut: in the read with the head, in one of its own, in three."""
+    head = b"POST /p HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+    line = size + b"\r\n"
+    reads = [(head + line,), (head, line + b"x"), (head + size[:1], size[1:], b"\r", b"\nx")]
+    async with stand(limits=Limits(max_body_bytes=1000)) as s, asyncio.timeout(5):
+        for pieces in reads:
+            client = await s.client()
+            await client.send(*pieces)
+            assert (await client.message()).status == 413
+            assert await client.ended()
+
+
+async def test_a_chunk_behind_others_is_judged_by_what_came_before_it() -> None:
+    head = b"POST /p HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with stand(limits=Limits(max_body_bytes=1000)) as s, asyncio.timeout(5):
+        client = await s.client()
+        await client.send(head + b"190\r\n" + b"x" * 400 + b"\r\n", b"259\r\nx")
+        assert (await client.message()).status == 413
 
 
 async def test_a_client_that_goes_on_sending_still_reads_its_413() -> None:

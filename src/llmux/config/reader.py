@@ -99,7 +99,11 @@ class SchemaReader:
             self.report(name.mark, "a model needs a name", hint="clients ask for it by that name")
         for character in name.value:
             code = ord(character)
-            if code < 0x20 or 0x7F <= code < 0xA0 or 0xD800 <= code < 0xE000:
+            if (
+                (code < 0x20 and character != "\t")
+                or 0x7F <= code < 0xA0
+                or 0xD800 <= code < 0xE000
+            ):
                 kind = "half of a surrogate pair" if code >= 0xD800 else "a control character"
                 self.report(name.mark, f"a model's name contains {kind}", name.value, "take it out")
                 return

@@ -20,7 +20,8 @@ _Schema = dict[str, Any]
 
 _SAYS_SOMETHING: Final = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
 _ONE_LINE: Final = r"^(?!\s)[^\u0000-\u001f\u007f-\u009f]+(?<!\s)$"
-_MODEL_NAME: Final = r"^[^\u0000-\u001f\u007f-\u009f]*(?!\s)[^\u0000-\u001f\u007f-\u009f]+$"
+_SHOWN: Final = r"[^\u0000-\u0008\u000a-\u001f\u007f-\u009f]"
+_MODEL_NAME: Final = rf"^{_SHOWN}*(?!\s){_SHOWN}+$"
 _VARIABLE: Final = r"^[^=\u0000]+$"
 _ORIGIN: Final = r"^[A-Za-z][A-Za-z0-9+.\-]*://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-]+)(:[0-9]{1,5})?$"
 _ABOVE: Final[Mapping[str, type[Any]]] = {"bounds": BoundsConfig, "policy": PolicyConfig}

@@ -19,6 +19,7 @@ from llmux.errors import (
     LlmuxError,
 )
 from llmux.http import strict, wire
+from llmux.http.chunks import Claims
 from llmux.http.doors import CREDENTIALS, WATCHED, Doors
 from llmux.http.known import ZERO, Known, Memo, halves
 from llmux.http.limits import Limits
@@ -36,6 +37,7 @@ class RequestReader:
         "_bytes_in_feed",
         "_candidate",
         "_chunks",
+        "_claims",
         "_connection",
         "_doors",
         "_dropped",
@@ -108,6 +110,7 @@ class RequestReader:
         self._upgrading = False
         self._saw_upgrade = False
         self._chunks: list[bytes] | None = None
+        self._claims: Claims | None = None
 
     def whole(self, data: bytes) -> Request | None:
         """Give the request that `data` is, if it came whole behind a head that was read before.
@@ -171,6 +174,8 @@ class RequestReader:
                     self.refuse(self._head_too_large())
             else:
                 self._head_bytes = 0
+                if self._claims is not None:
+                    self._judge_claims(self._claims, data)
             data = rest
         self._candidate = None
 
@@ -295,6 +300,7 @@ class RequestReader:
             self._connection = value if old is None else old + b"," + value
         elif key == b"transfer-encoding":
             self._te += 1
+            self._claims = Claims()
             if value.strip(b" \t").lower() != b"chunked" or self._te > 1:
                 raise BadRequestError("The only Transfer-Encoding read here is `chunked`.")
         elif key == b"expect":
@@ -360,6 +366,16 @@ class RequestReader:
         else:
             self._request.body = data
 
+    def on_chunk_header(self) -> None:
+        """Hear that a chunk begins."""
+        if self._claims is not None:
+            self._claims.begins(self._received)
+
+    def on_chunk_complete(self) -> None:
+        """Hear that it is whole."""
+        if self._claims is not None:
+            self._claims.ends()
+
     def on_message_complete(self) -> None:
         """Queue the request and be ready for the next."""
         if self._upgrading:
@@ -400,6 +416,13 @@ class RequestReader:
             and request.priority is None
             and not self._saw_upgrade
         )
+
+    def _judge_claims(self, claims: Claims, data: bytes) -> None:
+        """Refuse a body as soon as a chunk says that it will be too large."""
+        claimed = claims.read(data, self._received)
+        most = self._bounds.max_body_bytes
+        if most is not None and claimed > most and not self.broken:
+            self.refuse(self._body_too_large())
 
     def _measure(self) -> int:
         request = self._request
