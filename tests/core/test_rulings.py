@@ -534,7 +534,7 @@ def test_the_memory_is_bounded_and_keeps_the_last_word_on_each_model() -> None:
     memory.note("adopted", lanes["b"], None)
     for number in range(2 * KEPT):
         memory.now = float(number)
-        memory.note("breaker", lanes["a"], None, number)
+        memory.note("breaker", lanes["a"], None, (number,))
     told = memory.newest()
     assert len(told) == KEPT + 1
     assert told[0].facts == (2 * KEPT - 1,)

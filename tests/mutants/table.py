@@ -828,8 +828,8 @@ MUTANTS = [
     Mutant(
         "snapshot: two numbers of a view change places",
         VIEW,
-        "            sleep,\n            wake,\n",
-        "            wake,\n            sleep,\n",
+        "                sleep,\n                wake,\n",
+        "                wake,\n                sleep,\n",
     ),
     Mutant(
         "snapshot: sums fade and nobody notes until when",

@@ -27,7 +27,13 @@ class Switchboard(Renewal):
     def handle(self, event: ev.Event, now: float) -> list[fx.Effect]:  # noqa: PLR0912 -- the table
         """Take one fact and return what has to be done about it, in order."""
         self.rulings.now = now
-        match event:
+        match event:  # what comes most often stands first
+            case ev.PolicyAnswered(model, number, decision) if model in self.lanes:
+                self._hear(self.lanes[model], number, decision)
+                if self.asking:  # nothing but wishes has changed, and they are not complete yet
+                    return self._take_effects()
+            case ev.Looked():
+                pass
             case ev.RequestArrived(ticket):
                 if ticket.stage == NEW and not self.enter(ticket, now):
                     self._queue(ticket, now)
@@ -35,15 +41,9 @@ class Switchboard(Renewal):
                 self._queue(ticket, now)
             case ev.RequestLeft(ticket):
                 self.leave(ticket, now)
-            case ev.Looked():
-                pass
             case ev.TurnEnded():
                 self._end_turn()
                 if self.asking:
-                    return self._take_effects()
-            case ev.PolicyAnswered(model, number, decision) if model in self.lanes:
-                self._hear(self.lanes[model], number, decision)
-                if self.asking:  # nothing but wishes has changed, and they are not complete yet
                     return self._take_effects()
             case ev.DeferEnded(model) if model in self.lanes:
                 self._mature(self.lanes[model])
@@ -52,6 +52,8 @@ class Switchboard(Renewal):
                     self.plan.prepared = True
             case ev.HookEnded():
                 self._end_hook(event, now)
+            case ev.AlarmRang(("ask", _)) if self.turn_asked:
+                return self._take_effects()  # it will be asked when this turn is over
             case ev.AlarmRang(key):
                 self._ring(key, now)
             case ev.OrderGiven(number, model, by):

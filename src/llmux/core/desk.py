@@ -247,7 +247,7 @@ class Desk:
         else:
             active = self.awake[-1] if self.awake else None
         rulings, name = self.rulings, None if active is None else active.name
-        ruling = rulings.note(rule, lane, name, *facts, again=again, reason=reason)
+        ruling = rulings.note(rule, lane, name, facts, again, reason)
         if ruling.count == 1 and self.waiting_total > len(lane.waiting):
             ruling.alternatives = tuple(
                 waiters(other, rulings.now)

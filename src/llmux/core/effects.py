@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from llmux.core.ticket import Ticket
 from llmux.errors import LlmuxError
@@ -53,9 +54,11 @@ class AskTurn:
     """Report `TurnEnded` once, when this turn of the loop is over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Consult:
-    """Ask the policy for `model` and report `PolicyAnswered` with this number."""
+class Consult(NamedTuple):
+    """Ask the policy for `model` and report `PolicyAnswered` with this number.
+
+    A tuple, as `SetAlarm` is, because it is made for each decision.
+    """
 
     model: str
     number: int
@@ -111,8 +114,7 @@ class Forget:
     model: str
 
 
-@dataclass(frozen=True, slots=True)
-class SetAlarm:
+class SetAlarm(NamedTuple):
     """Report `AlarmRang` after `seconds`; replaces an alarm of the same key.
 
     With `keep_earlier` an alarm of that key that would ring sooner stays.

@@ -6,6 +6,7 @@ The awake path does not come by here: `Switchboard.enter` and `leave` are called
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from llmux.core.effects import AlarmKey
 from llmux.core.lane import LaneSettings
@@ -44,9 +45,11 @@ class TurnEnded:
     """The driver's turn, asked for by the effect `AskTurn`, is over: time to ask the policy."""
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyAnswered:
-    """The policy has answered the consultation `number` for `model`."""
+class PolicyAnswered(NamedTuple):
+    """The policy has answered the consultation `number` for `model`.
+
+    A tuple, because one is made for each decision.
+    """
 
     model: str
     number: int

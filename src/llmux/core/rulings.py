@@ -123,12 +123,12 @@ class Rulings:
         self._kept: deque[Ruling] = deque(maxlen=KEPT)
         self._number = 0
 
-    def note(
+    def note(  # noqa: PLR0917 -- a ruling's fields, given by place because it is called often
         self,
         rule: str,
         lane: Lane,
         active: str | None,
-        *facts: object,
+        facts: tuple[object, ...] = (),
         again: float | None = None,
         reason: str | Reason | None = None,
     ) -> Ruling:
@@ -143,7 +143,7 @@ class Rulings:
             self._kept.append(ruling)
         ruling.last = now
         ruling.count += 1
-        ruling.look(lane)
+        ruling.seen = _look(lane)
         ruling.facts = facts
         ruling.reason = reason
         ruling.until = None if again is None else now + again

@@ -17,6 +17,9 @@ from llmux.core.sentences import said
 from llmux.core.ticket import GONE
 from llmux.errors import DrainTimeoutError, HookFailedError
 
+# An enum's member costs several times what a name does, and these are asked for at each fact.
+_ASLEEP, _DRAINING = Phase.ASLEEP, Stage.DRAINING
+
 
 class Switching(Holding):
     """The rules of one switch."""
@@ -34,7 +37,7 @@ class Switching(Holding):
             if not self._admit_more(now):
                 break
         if self.plan is None and self.dirty and not self.turn_asked and not self.asking:
-            if self.askable():
+            if self._anybody_askable():
                 self.turn_asked = True
                 self._effects.append(fx.AskTurn())
             else:
@@ -44,7 +47,7 @@ class Switching(Holding):
         plan = self.plan
         if plan is None:
             return self._begin(now)
-        if plan.stage is not Stage.DRAINING:
+        if plan.stage is not _DRAINING:
             return False
         if not self._wanted(plan.target):
             self._abandon(plan, now)
@@ -76,12 +79,12 @@ class Switching(Holding):
         """Return the overdue model whose bound was reached first, if one may go."""
         if not self.waiting_total:
             return None
-        late = [
-            lane
-            for lane in self.lanes.values()
-            if lane.overdue and lane.waiting and lane.phase is Phase.ASLEEP and not lane.resting
-        ]
-        return min(late, key=_due) if late else None
+        first: Lane | None = None
+        for lane in self.lanes.values():
+            may_go = lane.late and lane.waiting and lane.phase is _ASLEEP and not lane.resting
+            if may_go and (first is None or _due(lane) < _due(first)):
+                first = lane
+        return first
 
     def _hold(self) -> None:
         """Hold new requests for the active model back while somebody overdue can be served."""
@@ -110,6 +113,8 @@ class Switching(Holding):
         before = self.waiting_total
         late = self._late() if self.held else None
         for lane in self.awake:
+            if not lane.waiting:
+                continue
             if late is None:
                 self._admit_waiting(lane, now, None)
                 continue
@@ -123,7 +128,7 @@ class Switching(Holding):
         if late is not None:
             return late
         for lane in self.orders.values():
-            if lane.phase is Phase.ASLEEP and not lane.resting:
+            if lane.phase is _ASLEEP and not lane.resting:
                 return lane
         return None
 
@@ -134,13 +139,13 @@ class Switching(Holding):
             return first
         if self.asking:
             return None
-        wished = [lane for lane in self.askable() if lane.wish in (Wish.NOW, Wish.MATURED)]
+        wished = self._wished()
         if wished:
             return _weightiest(wished, now)
         back = self.restore
-        if back is None or self.awake or back.phase is not Phase.ASLEEP or back.resting:
+        if back is None or self.awake or back.phase is not _ASLEEP or back.resting:
             return None
-        return None if self.askable() else back
+        return None if self._anybody_askable() else back
 
     def _begin(self, now: float) -> bool:
         target = None if self.closed or self.surveying else self._choose(now)

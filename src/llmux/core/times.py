@@ -70,8 +70,14 @@ class Times:
             return
         inside = {lane: _oldest(lane) for lane in lanes if lane.inside}
         present = {*inside, *[spell[0] for spell in exits]}
+        if len(present) == 1:
+            (only,) = present
+            seconds = _covered(exits, inside.get(only), since, now)
+            _add(self._serving_by, only.name, seconds)
+            self._serving += seconds
+            return
         for lane in present:
-            spells = [spell for spell in exits if spell[0] is lane] if len(present) > 1 else exits
+            spells = [spell for spell in exits if spell[0] is lane]
             _add(self._serving_by, lane.name, _covered(spells, inside.get(lane), since, now))
         self._serving += _covered(exits, min(inside.values(), default=None), since, now)
 

@@ -16,6 +16,10 @@ ASK_AGAIN_SECONDS = 5.0
 """When a policy is asked again at the latest after a Skip that names no time."""
 SHORTEST_ASK = 0.001
 
+# An enum's member costs several times what a name does, and these are asked for at each decision.
+_ASLEEP = Phase.ASLEEP
+_NONE, _NOW, _DEFERRED, _MATURED = Wish.NONE, Wish.NOW, Wish.DEFERRED, Wish.MATURED
+
 
 class Wishes(Desk):
     """The rules for asking the policy and for what its answers mean."""
@@ -26,15 +30,29 @@ class Wishes(Desk):
         """Return the inactive models that somebody waits for, oldest waiter first."""
         if not self.waiting_total:
             return []
-        asleep = Phase.ASLEEP
         found = [
             lane
             for lane in self.lanes.values()
-            if lane.waiting and lane.phase is asleep and not lane.resting
+            if lane.waiting and lane.phase is _ASLEEP and not lane.resting
         ]
         if len(found) > 1:
             found.sort(key=_since)
         return found
+
+    def _anybody_askable(self) -> bool:
+        """Say whether `askable` names any model."""
+        if self.waiting_total:
+            for lane in self.lanes.values():
+                if lane.waiting and lane.phase is _ASLEEP and not lane.resting:
+                    return True
+        return False
+
+    def _wished(self) -> list[Lane]:
+        """Return those of the askable models that the policy wants now, oldest waiter first."""
+        for lane in self.lanes.values():
+            if lane.wish is _NOW or lane.wish is _MATURED:
+                return [one for one in self.askable() if one.wish is _NOW or one.wish is _MATURED]
+        return []
 
     def _end_turn(self) -> None:
         self.turn_asked = False
@@ -53,31 +71,31 @@ class Wishes(Desk):
         self.asking.discard(asked.name)
         lane = self.lanes.get(decision.target, asked) if decision.target else asked
         if lane is not asked and asked.waiting:
-            if asked.wish is Wish.NOW:
-                asked.wish = Wish.NONE
+            if asked.wish is _NOW:
+                asked.wish = _NONE
             self._ask_later(asked, ASK_AGAIN_SECONDS)
             again = ASK_AGAIN_SECONDS
             self._note("preferred", asked, lane.name, again=again, reason=decision.reason)
-        if not lane.waiting or lane.phase is not Phase.ASLEEP:
+        if not lane.waiting or lane.phase is not _ASLEEP:
             return
         lane.reason = decision.reason
         match decision:
-            case SwitchNow():
-                if lane.wish is Wish.DEFERRED:
+            case Skip():
+                again = ASK_AGAIN_SECONDS if decision.ask_again is None else decision.ask_again
+                if lane.wish is _DEFERRED:
                     self._effects.append(fx.CancelAlarm(("defer", lane.name)))
-                lane.wish = Wish.NOW
+                lane.wish = _NONE
+                self._ask_later(lane, again)
+                self._note("skip", lane, again=again, reason=decision.reason)
+            case SwitchNow():
+                if lane.wish is _DEFERRED:
+                    self._effects.append(fx.CancelAlarm(("defer", lane.name)))
+                lane.wish = _NOW
                 lane.rides = decision.free_ride
                 if decision.free_ride:
                     self._learn_paces()
             case Defer(wait):
                 self._defer(lane, wait)
-            case Skip(ask_again):
-                again = ASK_AGAIN_SECONDS if ask_again is None else ask_again
-                if lane.wish is Wish.DEFERRED:
-                    self._effects.append(fx.CancelAlarm(("defer", lane.name)))
-                lane.wish = Wish.NONE
-                self._ask_later(lane, again)
-                self._note("skip", lane, again=again, reason=decision.reason)
 
     def _learn_paces(self) -> None:
         for lane in self.lanes.values():
@@ -111,7 +129,8 @@ class Wishes(Desk):
             lane.wish = Wish.MATURED
 
     def _ask_later(self, lane: Lane, seconds: float) -> None:
-        self._effects.append(fx.SetAlarm(("ask", lane.name), max(SHORTEST_ASK, seconds)))
+        soon = seconds if seconds > SHORTEST_ASK else SHORTEST_ASK
+        self._effects.append(fx.SetAlarm(("ask", lane.name), soon))
 
 
 def _since(lane: Lane) -> float:

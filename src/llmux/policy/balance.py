@@ -49,6 +49,10 @@ _LINGER = 0.5
 _FEWEST_LULLS = 3
 _SOONEST = 0.001
 _MOST_TERMS = 400
+_USUAL_WINDOWS = 2
+"""So many averages of a rate are added without a loop."""
+_BETWEEN = frozenset({"sleeping", "waking", "cleaning"})
+"""Phases in which a switch cannot be called back."""
 _INSTANT = 1e-9
 """Stands in for a divisor of 0 seconds where hooks and services are instant."""
 
@@ -84,6 +88,8 @@ class BalancePolicy(SwitchPolicy):
         self.options = options if options is not None else BalanceOptions()
         # The base declares rate_windows for the class; ours are an option of each instance.
         vars(self)["rate_windows"] = self.options.rate_windows_secs
+        ours = type(self).on_pending_request is BalancePolicy.on_pending_request
+        vars(self)["same_for_all"] = ours
         self._seen: Snapshot | None = None
         self._answer: Decision = Skip()
 
@@ -110,19 +116,20 @@ class BalancePolicy(SwitchPolicy):
     def weigh(self, snapshot: Snapshot) -> Verdict:
         """Evaluate the rules on one snapshot."""
         options = self.options
+        active = snapshot.active
         waiting = [
             view
             for view in snapshot.models.values()
-            if view.waiting > 0 and view.name != snapshot.active and view.phase != "quarantined"
+            if view.waiting > 0 and view.name != active and view.phase != "quarantined"
         ]
         if not waiting:
             return Verdict("nobody", None, options.ask_most_secs, ())
-        if snapshot.phase in {"sleeping", "waking", "cleaning"}:
+        if snapshot.phase in _BETWEEN:
             return Verdict("switching", None, options.ask_tipped_secs, ())
         scales = _Scales(options, snapshot)
-        if snapshot.active is None:
+        if active is None:
             return self._cold(waiting, scales)
-        return self._weigh(snapshot.models[snapshot.active], waiting, scales)
+        return self._weigh(snapshot.models[active], waiting, scales)
 
     def _cold(self, waiting: list[ModelView], scales: _Scales) -> Verdict:
         """Nobody is awake: most waiters for the least time."""
@@ -130,7 +137,7 @@ class BalancePolicy(SwitchPolicy):
         for view in waiting:
             service, _, wake, _ = scales.read(view)
             value = view.weighted_waiting / ((wake + service) or _INSTANT)
-            weighed.append(Weighed(view.name, wake, inf, 0.0, 0.0, 0.0, value))
+            weighed.append(Weighed(view.name, wake, inf, 0.0, 0.0, 0.0, value, view))
         best = max(weighed, key=attrgetter("value"))
         return Verdict("cold", best.model, self.options.ask_floor_secs, weighed)
 
@@ -143,8 +150,9 @@ class BalancePolicy(SwitchPolicy):
         no min, max or constructor is called in its loop.
         """
         o = self.options
+        read = scales.read
         k = awake.in_flight
-        s_i, sleep_i, wake_i, lam_i = scales.read(awake)
+        s_i, sleep_i, wake_i, lam_i = read(awake)
         lam_i = min(lam_i, scales.silence_cap(awake))
         rho = lam_i * s_i
         d = s_i * harmonic(k)
@@ -158,17 +166,18 @@ class BalancePolicy(SwitchPolicy):
         tour = d
         for view in waiting:
             n = view.waiting
-            s_j, sleep_j, wake_j, lam_j = scales.read(view)
+            s_j, sleep_j, wake_j, lam_j = read(view)
             c_ij = sleep_i + wake_j
             visit = c_ij + s_j * _BATCH[n if n < _MOST_BATCHED else _MOST_BATCHED]
             tour += visit
             trips.append((view, s_j, lam_j, c_ij, sleep_j + wake_i, visit))
 
-        new_row = tuple.__new__
-        least, most, age_value = o.ask_least_secs, o.ask_most_secs, o.age_value_secs
-        base, flat, bought = o.patience_base_secs, o.patience_most_secs, 2.5 * tour
+        new_row, root, gate, beyond = tuple.__new__, sqrt, _GATE, tour - d
+        least, most, tipped = o.ask_least_secs, o.ask_most_secs, o.ask_tipped_secs
+        age_value, base, flat = o.age_value_secs, o.patience_base_secs, o.patience_most_secs
+        bought = 2.5 * tour
         again = least_left = inf
-        latest = None
+        latest: Weighed | None = None
         weighed: list[Weighed] = []
         ripe: list[Weighed] = []
         for view, s_j, lam_j, c_ij, c_ji, visit in trips:
@@ -176,20 +185,20 @@ class BalancePolicy(SwitchPolicy):
             ages = view.weighted_sum_wait
             until = d + c_ij
             # r + d, the outage of i with its drain
-            down = visit + c_ji + 0.1 * (tour - d - visit) + d
+            down = visit + c_ji + 0.1 * (beyond - visit) + d
             q = c_ij + c_ji
-            patience = base + 12 * q
-            patience = (patience if patience < flat else flat) + 4 * q
+            patience = base + 12.0 * q
+            patience = (patience if patience < flat else flat) + 4.0 * q
             patience = patience if patience > bought else bought
             bound = view.max_wait
             if bound is not None and bound < patience:
                 patience = bound
             left = patience - view.urgency - until
             # What i would lose is lam_i for the outage, as far as patience has not faded.
-            lost = sqrt(left / patience) * lam_i if left > 0 else 0.0
+            lost = root(left / patience) * lam_i if left > 0 else 0.0
             x = until + lull
-            stay = ages + x * (n_j + lam_j * x / 2)
-            leave = lost * down * down / 2
+            stay = ages + x * (n_j + lam_j * x * 0.5)
+            leave = lost * down * down * 0.5
             row = new_row(
                 Weighed,
                 (
@@ -198,26 +207,28 @@ class BalancePolicy(SwitchPolicy):
                     left,
                     stay,
                     leave,
-                    _GATE * lost * (down - step) / n_j,
+                    gate * lost * (down - step) / n_j,
                     (n_j + lam_j * until + ages / age_value) / ((c_ij + s_j) or _INSTANT),
+                    view,
                 ),
             )
             weighed.append(row)
             if stay >= leave:
                 ripe.append(row)
-                soon = o.ask_tipped_secs
+                soon = tipped
             else:
                 soon = (leave - stay) / n_j
                 soon = least if soon < least else most if soon > most else soon
+            again = soon if soon < again else again
             if left < least_left:
                 least_left = left
-                latest = view.name
-            again = soon if soon < again else again
+                latest = row
         again = max(min(again, least_left), o.ask_floor_secs)
         if least_left <= 0:
-            return Verdict("late", latest, again, weighed)
+            assert latest is not None
+            return Verdict("late", latest.model, again, weighed)
         if k and ripe:
-            g = newcomers(rho, k, enough=max(row.gate for row in ripe))
+            g = newcomers(rho, k, enough=max([row.gate for row in ripe]))
             ripe = [row for row in ripe if g >= row.gate]
         if ripe:
             best = max(ripe, key=attrgetter("value"))
@@ -319,7 +330,12 @@ class _Scales:
             sleep = _mean([one.sleep_seconds for one in self._views], self._sleep_prior)
         if wake is None:
             wake = _mean([one.wake_seconds for one in self._views], self._wake_prior)
-        return service, sleep, wake, sum(map(mul, view.arrivals, self._shares))
+        arrivals, shares = view.arrivals, self._shares
+        if len(arrivals) == len(shares) == _USUAL_WINDOWS:
+            rate = arrivals[0] * shares[0] + arrivals[1] * shares[1]
+        else:
+            rate = sum(map(mul, arrivals, shares))
+        return service, sleep, wake, rate
 
     def silence_cap(self, view: ModelView) -> float:
         """Return the most that the rate can be after so long a silence."""

@@ -30,6 +30,8 @@ class Weighed(NamedTuple):
     """What `newcomers` must reach before a busy model is left for this one."""
     value: float
     """By which the target is chosen."""
+    view: ModelView
+    """The model as it was seen."""
 
 
 class Verdict(NamedTuple):
@@ -45,15 +47,14 @@ class Verdict(NamedTuple):
 class Weighing(Reason):
     """A verdict with the numbers that it needs to be told."""
 
-    __slots__ = ("_active", "_busy", "_verdict", "_views", "rule")
+    __slots__ = ("_active", "_busy", "_verdict", "rule")
 
     def __init__(self, snapshot: Snapshot, verdict: Verdict) -> None:
-        models, active = snapshot.models, snapshot.active
+        active = snapshot.active
         self.rule = verdict.rule
         self._verdict = verdict
         self._active = active
-        self._busy = active is not None and models[active].in_flight > 0
-        self._views = {row.model: models[row.model] for row in verdict.weighed}
+        self._busy = active is not None and snapshot.models[active].in_flight > 0
 
     def sentence(self, model: str) -> str:
         """Say the verdict to an operator, with the numbers that decided."""
@@ -64,8 +65,8 @@ class Weighing(Reason):
         if rule == "switching":
             return "stayed: a switch is running, and its end asks again"
         if target is not None:
-            view = self._views[target]
             chosen = next(row for row in weighed if row.model == target)
+            view = chosen.view
             if rule == "cold":
                 return (
                     f"woke {target}: nobody is awake, {_have_waited(view, '')} "
@@ -89,7 +90,7 @@ class Weighing(Reason):
         if rule == "linger":
             why = "has just become empty, and its callers often come back at once"
         return (
-            f"stayed on {active}: {_have_waited(self._views[row.model], row.model)}, "
+            f"stayed on {active}: {_have_waited(row.view, row.model)}, "
             f"the trip costs {row.trip:.3g} s and {active} {why}"
         )
 
@@ -102,10 +103,9 @@ class Weighing(Reason):
         return {row.model: self._told(row) for row in self._verdict.weighed}
 
     def _told(self, row: Weighed) -> dict[str, float]:
-        view = self._views[row.model]
         return {
-            "waiting": view.waiting,
-            "waited_together_secs": view.sum_wait,
+            "waiting": row.view.waiting,
+            "waited_together_secs": row.view.sum_wait,
             "trip_secs": row.trip,
             "patience_left_secs": row.left,
             "stay_request_secs": row.stay,

@@ -231,6 +231,9 @@ class SwitchPolicy:
     settings: PolicySettings = PolicySettings()
     rate_windows: ClassVar[tuple[float, ...]] = (30.0, 300.0)
     """Time constants in seconds of the arrival sums in `ModelView.arrivals`."""
+    same_for_all: ClassVar[bool] = False
+    """Whether `on_pending_request` answers from the snapshot alone, whoever is asked about: then
+    it is asked once for all who wait at that moment."""
 
     @classmethod
     def from_config(cls, config: object, options: Mapping[str, Any]) -> Self:

@@ -22,7 +22,7 @@ from llmux.core.news import News, PolicyFault
 from llmux.core.ticket import INSIDE
 from llmux.core.view import policy_context, schedule_context, snapshot
 from llmux.errors import LlmuxError
-from llmux.policy.base import Decision, Snapshot, SwitchPolicy
+from llmux.policy.base import Decision, Defer, Snapshot, SwitchPolicy
 from llmux.runtime.drain import Drain
 from llmux.runtime.guard import PolicyGuard, cancelled_from_outside
 from llmux.runtime.hookable import Hooks
@@ -76,6 +76,8 @@ class Driver:
         self._orders: dict[int, asyncio.Future[None]] = {}
         self._order_number = 0
         self._world: Snapshot | None = None
+        self._answer: Decision | None = None
+        """What the policy has answered for everybody who waits in this world."""
         self._scheduler: asyncio.Task[None] | None = None
         self._started = False
 
@@ -130,7 +132,7 @@ class Driver:
         self._busy = True
         try:
             while facts:
-                self._world = None
+                self._world = self._answer = None
                 for effect in self.board.handle(facts.popleft(), self._now()):
                     self._execute(effect)
                 if self.board.news:
@@ -199,14 +201,19 @@ class Driver:
     # ---- the policy ----------------------------------------------------------------------------
 
     def _consult(self, model: str, number: int) -> None:
+        if self._answer is not None:
+            self.tell(ev.PolicyAnswered(model, number, self._answer))
+            return
         if self._world is None:
             self._world = snapshot(self.board, self._now())
         context = policy_context(self.board, self._world, self.board.lanes[model])
         answer = self._guard.decide(context)
         if inspect.isawaitable(answer):
             self._spawn(self._consult_later(model, number, answer))
-        else:
-            self.tell(ev.PolicyAnswered(model, number, answer))
+            return
+        if self._guard.same_for_all and not isinstance(answer, Defer):
+            self._answer = answer
+        self.tell(ev.PolicyAnswered(model, number, answer))
 
     async def _consult_later(self, model: str, number: int, answer: Awaitable[Decision]) -> None:
         self.tell(ev.PolicyAnswered(model, number, await answer))

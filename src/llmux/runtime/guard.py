@@ -36,6 +36,11 @@ SLOW_IN_A_ROW: Final = 3
 """After so many slow calls in a row the policy is replaced by FIFO."""
 
 
+_DECISIONS: Final = (SwitchNow, Defer, Skip)
+_NUMBERS: Final = (int, float)
+_REASONS: Final = (str, Reason)
+# A union that is written where it is asked for is made anew at each decision.
+
 _FAULTS = (Exception, asyncio.CancelledError, SystemExit)
 """What user code may raise; awaiting something that was cancelled raises no Exception, and
 whoever calls `sys.exit` in a policy shall not end the gateway."""
@@ -51,7 +56,7 @@ def cancelled_from_outside(error: BaseException) -> bool:
 
 def _no_time(seconds: object) -> str | None:
     """Say what is wrong with a number of seconds, None if nothing is."""
-    if isinstance(seconds, int | float) and 0 <= seconds < LONGEST_SECONDS:
+    if isinstance(seconds, _NUMBERS) and 0 <= seconds < LONGEST_SECONDS:
         return None
     return "no such time"
 
@@ -90,6 +95,8 @@ class PolicyGuard:
         self._deadline = deadline
         self._stopwatch = stopwatch
         self._slow = 0
+        self.same_for_all = bool(getattr(policy, "same_for_all", False))
+        """An answer that is not a Defer holds for all who wait at its moment."""
 
     def decide(self, context: PolicyContext) -> Decision | Awaitable[Decision]:
         """Return the policy's decision, or an awaitable of it that never raises."""
@@ -117,24 +124,23 @@ class PolicyGuard:
             return self._fifo(f"on_pending_request raised {error!r}")
 
     def _check(self, answer: object) -> Decision:
-        if not isinstance(answer, SwitchNow | Defer | Skip):
+        if not isinstance(answer, _DECISIONS):
             return self._fifo(f"on_pending_request returned {answer!r}, which is no decision")
-        wait: object = answer.wait if isinstance(answer, Defer) else None
         fault = self._fault(answer.target, answer.reason)
         if isinstance(answer, Skip) and answer.ask_again is not None:
             fault = fault or _no_time(answer.ask_again)
-        elif isinstance(answer, Defer) and not inspect.isawaitable(wait):
-            fault = fault or _no_time(wait)
+        elif isinstance(answer, Defer) and not inspect.isawaitable(answer.wait):
+            fault = fault or _no_time(answer.wait)
         if fault:
             return self._fifo(f"on_pending_request returned {answer!r}: {fault}")
-        if isinstance(answer, Defer) and inspect.iscoroutine(wait):
-            return replace(answer, wait=_Offered(wait))
+        if isinstance(answer, Defer) and inspect.iscoroutine(answer.wait):
+            return replace(answer, wait=_Offered(answer.wait))
         return answer
 
     def _fault(self, target: object, reason: object) -> str | None:
         if target is not None and not (isinstance(target, str) and target in self._models):
             return f"it named an unknown model, {target!r}"
-        if reason is not None and not isinstance(reason, str | Reason):
+        if reason is not None and not isinstance(reason, _REASONS):
             return "the reason is no text and no Reason"
         return None
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Mapping
-from enum import IntEnum
 from heapq import heappop, heappush
-from typing import Any, NamedTuple
+from typing import Any
 
 from llmux.core import effects as fx
 from llmux.core import events as ev
@@ -23,7 +22,7 @@ from llmux.core.news import ModelActivated
 from llmux.core.ticket import Ticket
 from llmux.core.view import policy_context, snapshot
 from llmux.errors import PolicyError
-from llmux.policy.base import PolicyDecision, Snapshot, SwitchPolicy
+from llmux.policy.base import Decision, Defer, PolicyDecision, Snapshot, SwitchPolicy
 from llmux.runtime.drain import Drain
 from llmux.runtime.guard import PolicyGuard
 from llmux.simulate.hooks import HookTimes
@@ -43,15 +42,6 @@ class NeedsLoopError(PolicyError):
     """The policy can only be simulated by the driver engine."""
 
 
-class _What(IntEnum):
-    ARRIVAL = 0
-    ANSWER = 1
-    HOOK = 2
-    ALARM = 3
-    TURN = 4
-    PREPARE = 5
-
-
 class Seat(Ticket):
     """A ticket that remembers its request."""
 
@@ -66,11 +56,6 @@ class Seat(Ticket):
     def most_tokens(self) -> int | None:
         """Return the request's own limit; its real length stays hidden."""
         return self.job.max_tokens
-
-
-class _Alarm(NamedTuple):
-    rings: float
-    number: int
 
 
 class _Empty:
@@ -151,11 +136,15 @@ class _Engine:
         self._lively = 0.0
         """When something other than an alarm happened last."""
         self._number = 0
-        self._heap: list[tuple[float, int, _What, Any]] = []
+        self._heap: list[tuple[float, int, Callable[[Any, int], None], Any]] = []
+        """When, in which order of those at one moment, what is done, and with what."""
         self._facts: deque[ev.Event] = deque()
-        self._alarms: dict[fx.AlarmKey, _Alarm] = {}
+        self._alarms: dict[fx.AlarmKey, tuple[float, int]] = {}
+        """When each rings, and its number: another one on the heap was replaced."""
         self._prepare: tuple[int, Coroutine[Any, Any, None]] | None = None
         self._world: Snapshot | None = None
+        self._decision: Decision | None = None
+        """What the policy has answered for everybody who waits in this world."""
         self._seats: list[Seat] = []
         self._ends: dict[int, float] = {}
         self._over = 0
@@ -188,32 +177,31 @@ class _Engine:
             self._issue(job)
         heap = self._heap
         while self._over < len(self._seats):
-            self._now, number, what, about = heappop(heap)
-            match what:
-                case _What.ARRIVAL:
-                    self._arrive(about)
-                case _What.ANSWER:
-                    self._answer(about)
-                case _What.HOOK:
-                    self._lively = self._now
-                    self._tell(about)
-                case _What.ALARM:
-                    alarm = self._alarms.get(about)
-                    if alarm is not None and alarm.number == number:
-                        del self._alarms[about]
-                        self._tell(ev.AlarmRang(about))
-                        self._watch()
-                case _What.TURN:
-                    self._tell(ev.TurnEnded())
-                case _What.PREPARE:
-                    self._go_on()
+            self._now, number, happens, about = heappop(heap)
+            happens(about, number)
         if self._progress is not None:
             self._progress(self._over)
 
-    def _at(self, when: float, what: _What, about: object) -> int:
+    def _at(self, when: float, happens: Callable[[Any, int], None], about: object) -> int:
         self._number += 1
-        heappush(self._heap, (when, self._number, what, about))
+        heappush(self._heap, (when, self._number, happens, about))
         return self._number
+
+    def _end_hook(self, ended: ev.HookEnded, number: int) -> None:
+        del number
+        self._lively = self._now
+        self._tell(ended)
+
+    def _ring(self, key: fx.AlarmKey, number: int) -> None:
+        alarm = self._alarms.get(key)
+        if alarm is not None and alarm[1] == number:
+            del self._alarms[key]
+            self._tell(ev.AlarmRang(key))
+            self._watch()
+
+    def _end_turn(self, about: None, number: int) -> None:
+        del about, number
+        self._tell(ev.TurnEnded())
 
     def _watch(self) -> None:
         if self._now - self._lively > PATIENCE:
@@ -227,18 +215,20 @@ class _Engine:
     def _issue(self, job: Job) -> None:
         seat = Seat(self.board.lane(job.model), job, len(self._seats))
         self._seats.append(seat)
-        self._at(job.arrival, _What.ARRIVAL, seat)
+        self._at(job.arrival, self._arrive, seat)
 
-    def _arrive(self, seat: Seat) -> None:
+    def _arrive(self, seat: Seat, number: int) -> None:
+        del number
         self._lively = self._now
         if self.board.enter(seat, self._now):
-            self._at(self._now + seat.job.service, _What.ANSWER, seat)
+            self._at(self._now + seat.job.service, self._answer, seat)
             if self.board.dirty:
                 self._tell(ev.Looked())
         else:
             self._tell(ev.RequestWaits(seat))
 
-    def _answer(self, seat: Seat) -> None:
+    def _answer(self, seat: Seat, number: int) -> None:
+        del number
         if seat.index in self._ends:
             return
         self._lively = self._now
@@ -261,10 +251,11 @@ class _Engine:
     def _tell(self, fact: ev.Event) -> None:
         facts = self._facts
         facts.append(fact)
+        handle, verbs = self.board.handle, self._verbs
         while facts:
-            self._world = None
-            for effect in self.board.handle(facts.popleft(), self._now):
-                self._verbs[type(effect)](effect)
+            self._world = self._decision = None
+            for effect in handle(facts.popleft(), self._now):
+                verbs[type(effect)](effect)
         if self.board.news:
             for item in self.board.take_news():
                 if isinstance(item, ModelActivated):
@@ -273,7 +264,7 @@ class _Engine:
     def _admit(self, effect: fx.Admit) -> None:
         seat = effect.ticket
         assert isinstance(seat, Seat)
-        self._at(self._now + seat.job.service, _What.ANSWER, seat)
+        self._at(self._now + seat.job.service, self._answer, seat)
 
     def _turn_away(self, effect: fx.Reject | fx.Cut) -> None:
         assert isinstance(effect.ticket, Seat)
@@ -281,15 +272,15 @@ class _Engine:
 
     def _ask_turn(self, effect: fx.AskTurn) -> None:
         del effect
-        self._at(self._now, _What.TURN, None)
+        self._at(self._now, self._end_turn, None)
 
     def _set_alarm(self, effect: fx.SetAlarm) -> None:
         rings = self._now + effect.seconds
         if effect.keep_earlier:
             old = self._alarms.get(effect.key)
-            if old is not None and old.rings <= rings:
+            if old is not None and old[0] <= rings:
                 return
-        self._alarms[effect.key] = _Alarm(rings, self._at(rings, _What.ALARM, effect.key))
+        self._alarms[effect.key] = (rings, self._at(rings, self._ring, effect.key))
 
     def _cancel_alarm(self, effect: fx.CancelAlarm) -> None:
         self._alarms.pop(effect.key, None)
@@ -300,13 +291,13 @@ class _Engine:
         self.hooks.append((self._now, ends))
         if effect.hook == "wake":
             self.reasons.append((self._now, effect.model, effect.reason))
-        self._at(ends, _What.HOOK, ev.HookEnded(effect.number, ok=True, duration=seconds))
+        self._at(ends, self._end_hook, ev.HookEnded(effect.number, ok=True, duration=seconds))
 
     def _begin_prepare(self, effect: fx.Prepare) -> None:
         world = snapshot(self.board, self._now)
         drain = _Drain(self.board.lanes[effect.source], effect.target, world)
         self._prepare = (effect.number, self._policy.prepare_switch(drain))
-        self._at(self._now, _What.PREPARE, None)
+        self._at(self._now, self._go_on, None)
 
     def _tell_policy(self, effect: fx.TellPolicy) -> None:
         self._guard.completed(effect.source, effect.target, effect.duration)
@@ -316,18 +307,25 @@ class _Engine:
         raise self._needs_loop("its Defer awaits something")
 
     def _consult(self, effect: fx.Consult) -> None:
+        answer = self._decision or self._decide(effect.model)
+        self._facts.append(ev.PolicyAnswered(effect.model, effect.number, answer))
+
+    def _decide(self, model: str) -> Decision:
         if self._world is None:
             self._world = snapshot(self.board, self._now)
-        context = policy_context(self.board, self._world, self.board.lanes[effect.model])
+        context = policy_context(self.board, self._world, self.board.lanes[model])
         answer = self._guard.decide(context)
         if not isinstance(answer, PolicyDecision):
             if inspect.iscoroutine(answer):
                 answer.close()
             raise self._needs_loop("its on_pending_request answers later")
-        self._facts.append(ev.PolicyAnswered(effect.model, effect.number, answer))
+        if self._guard.same_for_all and not isinstance(answer, Defer):
+            self._decision = answer
+        return answer
 
-    def _go_on(self) -> None:
+    def _go_on(self, about: None = None, number: int = 0) -> None:
         """Run `prepare_switch` until it waits for the drain, or is over."""
+        del about, number
         if self._prepare is None:
             return
         number, coroutine = self._prepare
