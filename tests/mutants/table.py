@@ -467,13 +467,13 @@ MUTANTS = [
     Mutant(
         "a model comes back although its breaker is open",
         SWITCH,
-        " or back.phase is not Phase.ASLEEP or back.resting:\n",
-        " or back.phase is not Phase.ASLEEP:\n",
+        " or back.phase is not _ASLEEP or back.resting:\n",
+        " or back.phase is not _ASLEEP:\n",
     ),
     Mutant(
         "a model comes back before those who wait",
         SWITCH,
-        "        return None if self.askable() else back\n",
+        "        return None if self._anybody_askable() else back\n",
         "        return back\n",
     ),
     Mutant(
@@ -491,8 +491,8 @@ MUTANTS = [
     Mutant(
         "among the overdue the first in the config goes first",
         SWITCH,
-        "        return min(late, key=_due) if late else None\n",
-        "        return late[0] if late else None\n",
+        "            if may_go and (first is None or _due(lane) < _due(first)):\n",
+        "            if may_go and first is None:\n",
     ),
     Mutant(
         "a model is left before the overdue it holds back",
