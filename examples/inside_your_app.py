@@ -27,10 +27,12 @@ async def yours(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await live(receive, send)
         return
-    text = f"{switcher.active_model() or 'nobody'} is awake\n".encode()
-    fields = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(text))]
-    await send({"type": "http.response.start", "status": 200, "headers": fields})
-    await send({"type": "http.response.body", "body": text})
+    found = scope["path"] == "/"
+    text = f"{switcher.active_model() or 'nobody'} is awake\n" if found else "not found\n"
+    body = text.encode()
+    fields = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200 if found else 404, "headers": fields})
+    await send({"type": "http.response.body", "body": body})
 
 
 async def live(receive: Receive, send: Send) -> None:

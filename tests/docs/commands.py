@@ -32,6 +32,11 @@ def _lines(script: str) -> list[str]:
     return [line for line in bare if line]
 
 
+def spans(text: str) -> list[str]:
+    """What stands between backticks inside the sentences and tables of a page."""
+    return _SPAN.findall(_FENCED.sub("", text))
+
+
 def everywhere(pages: list[Path] = PAGES) -> set[str]:
     """The commands of all pages."""
     return {command for page in pages for command in of_page(page.read_text())}
@@ -39,9 +44,8 @@ def everywhere(pages: list[Path] = PAGES) -> set[str]:
 
 def of_llmux(text: str) -> set[tuple[str, str]]:
     """The pairs of a verb (`serve` where none is named) and an option that a page shows."""
-    shown = [*of_page(text), *_SPAN.findall(_FENCED.sub("", text))]
     pairs = set()
-    for command in shown:
+    for command in [*of_page(text), *spans(text)]:
         words = command.split()
         if words and words[0] == "llmux":
             verb = words[1] if len(words) > 1 and words[1].isalpha() else "serve"

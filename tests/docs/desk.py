@@ -124,11 +124,12 @@ class Desk:
         return str(told["choices"][0]["message"]["content"]) if "choices" in told else str(told)
 
     def listens(self, port: int) -> bool:
+        """Whether a server answers there that has loaded what it needs."""
         asked = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         with contextlib.closing(asked):
             try:
                 asked.request("GET", "/health")
-                return asked.getresponse().status == 200
+                return asked.getresponse().status < 500
             except OSError:
                 return False
 

@@ -7,7 +7,7 @@ a GPU would be; nothing else. A new command on a page belongs into one of the ta
 from __future__ import annotations
 
 import gzip
-import importlib
+import importlib.util
 import json
 import re
 import shutil
@@ -21,7 +21,7 @@ import pytest
 
 from llmux.cli.main import VERBS
 from tests.conftest import Need
-from tests.docs.commands import everywhere, of_llmux
+from tests.docs.commands import everywhere, of_llmux, spans
 from tests.docs.desk import Desk
 from tests.docs.pages import PAGES, ROOT, blocks, names, read
 from tests.e2e.house import until
@@ -82,6 +82,16 @@ def test_each_command_of_a_page_is_run_or_has_its_reason() -> None:
 def test_a_reason_that_names_a_place_names_one_that_is_there() -> None:
     for place in ELSEWHERE.values():
         assert " " in place or (ROOT / place).exists() or place in globals()
+
+
+@pytest.mark.parametrize("page", names(PAGES))
+def test_a_program_that_a_sentence_names_is_there(page: str) -> None:
+    """`python FILE` and `python -m MODULE`, of the source tree."""
+    for words in (span.split() for span in spans(read(page))):
+        if words[:2] == ["python", "-m"]:
+            assert importlib.util.find_spec(words[2]), words
+        elif words[0:1] == ["python"] and len(words) > 1:
+            assert (ROOT / words[1]).exists(), words
 
 
 class House(Desk):

@@ -59,6 +59,8 @@ def test_the_app_has_its_own_page_and_the_models_behind_one_port(desk: Desk) -> 
             )
             text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
             assert f"I am {model}, " in text
+        with pytest.raises(openai.NotFoundError):
+            client.chat.completions.create(model="nobody", messages=[])
         page = desk.run("curl", "-s", f"http://127.0.0.1:{desk.port}/")
         assert page.stdout == "qwen-7b is awake\n"
         client.close()

@@ -28,7 +28,8 @@ class Cast:
     """The engine that plays the models, and each one's arguments for it.
 
     `prepare` puts what they need into the demo's folder. `knows` says whether a model could have
-    given this answer to `QUESTION`, and whole. `asking` is what a request carries beside it.
+    given this answer to `QUESTION`, and whole. `asking` is what a request carries beside it, `note`
+    what a visitor should know of the answers.
     """
 
     engine: Path
@@ -36,6 +37,7 @@ class Cast:
     prepare: Callable[[Path], None]
     knows: Callable[[str, str], bool]
     asking: Mapping[str, object] = field(default_factory=dict)
+    note: str = ""
 
 
 def _no_props(folder: Path) -> None:
@@ -74,6 +76,8 @@ def llamas() -> Cast:
         _make_models,
         _has_its_letter,
         {"max_tokens": 8},
+        "Real llama.cpp servers, and models of random weights: they speak in words that nobody "
+        "knows, each in words of its own letter.",
     )
 
 

@@ -241,6 +241,8 @@ async def _scenes(show: Show, stage: Stage, *, once: bool, port: int) -> int:
     console = show.console
     if stage.port != port:
         console.print(f"Port {port} is taken, so the demo is on {stage.port}.")
+    if show.cast.note:
+        console.print(show.cast.note)
     console.print(f"A gateway listens on {stage.url}, and all models are asleep.\n")
     right = await _round(show, stage.port)
     console.print()
