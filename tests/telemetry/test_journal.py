@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import resource
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from llmux.core.events import Surveyed
 from llmux.core.lane import LaneSettings
 from llmux.core.recorded import RecordedBoard
 from llmux.core.ticket import Ticket
+from llmux.simulate.journal import is_journal, lines
 from llmux.telemetry.journal import FILES, MARK, Journal, predecessor
 
 POLICY: tuple[str, dict[str, Any]] = ("fifo", {})
@@ -137,3 +139,86 @@ def test_a_policy_and_a_bound_may_change_on_the_way(board: RecordedBoard, tmp_pa
     journal._turn()
     assert said(tmp_path / "journal")[-1][1:] == ["policy", "balance", {"patience_base_secs": 3}]
     assert journal.limit == 10**7
+
+
+def test_a_disk_that_tears_even_the_next_begin_leaves_a_journal(
+    board: RecordedBoard, tmp_path: Path
+) -> None:
+    """Two torn lines in a row, and a file whose first word is torn: all else is read."""
+    path = tmp_path / "journal"
+    journal = Journal(path, board, POLICY, 10**6)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        for most in (5, 900, 1000):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+            serve(board, 100)
+            journal._turn()
+            journal._retry_at = 0.0
+            assert path.stat().st_size == most
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    serve(board, 1)
+    journal._turn()
+    journal.close()
+    assert is_journal(path)
+    kinds = [line.said[1] for line in lines([path]) if isinstance(line.said, list)]
+    assert kinds[-3:] == ["gap", "enter", "leave"]
+
+
+@pytest.mark.parametrize("how", ["moved", "deleted", "replaced"])
+def test_a_file_that_an_operator_takes_away_is_begun_anew(
+    board: RecordedBoard, tmp_path: Path, how: str
+) -> None:
+    """As logrotate does it: what is written goes to the path that the config names."""
+    path = tmp_path / "journal"
+    journal = Journal(path, board, POLICY, 10**6)
+    journal._turn()
+    if how == "deleted":
+        path.unlink()
+    else:
+        path.rename(tmp_path / "old")
+    if how == "replaced":
+        path.touch()
+    serve(board, 1)
+    journal._turn()
+    journal.close()
+    begin, *facts = said(path)
+    assert begin["continues"]
+    assert [one[1] for one in facts] == ["enter", "leave"]
+
+
+def test_where_files_cannot_change_places_the_journal_does_not_grow(
+    board: RecordedBoard, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Something stands where a predecessor would: no more is written than the bound says."""
+    path = tmp_path / "journal"
+    predecessor(path, 3).mkdir()
+    predecessor(path, 2).touch()
+    journal = Journal(path, board, POLICY, 40_000)
+    sizes = []
+    for _ in range(20):
+        serve(board, 100)
+        journal._turn()
+        journal._retry_at = 0.0
+        sizes.append(path.stat().st_size)
+    assert sizes[-1] == sizes[-10] < 40_000
+    assert caplog.text.count("cannot be written") == 1
+    predecessor(path, 3).rmdir()
+    serve(board, 1)
+    journal._turn()
+    journal.close()
+    assert path.stat().st_size < sizes[-1] == predecessor(path, 1).stat().st_size
+
+
+def test_what_is_no_file_is_neither_written_nor_renamed(
+    board: RecordedBoard, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A pipe stands for a device: root could rename /dev/null."""
+    path = tmp_path / "journal"
+    os.mkfifo(path)
+    journal = Journal(path, board, POLICY, 4)
+    serve(board, 1)
+    journal._turn()
+    journal.close()
+    assert "what is there is no file" in caplog.text
+    assert [one.name for one in tmp_path.iterdir()] == ["journal"]

@@ -69,11 +69,13 @@ def lines(paths: Iterable[Path]) -> Iterator[Line]:
             with _open(path) as file:
                 for number, text in enumerate(file, 1):
                     line = _line(path, number, text)
-                    if torn is not None and (line is None or not isinstance(line.said, dict)):
+                    if line is None:  # a disk that is full may tear several, one after the other
+                        torn = torn or Line(path, number, None)
+                        continue
+                    if torn is not None and not isinstance(line.said, dict):
                         torn.fail("it is no line of a journal")
-                    torn = Line(path, number, None) if line is None else None
-                    if line is not None:
-                        yield line
+                    torn = None
+                    yield line
         except (OSError, EOFError, zlib.error) as error:
             raise TraceError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
 

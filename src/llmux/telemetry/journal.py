@@ -10,9 +10,11 @@ is done with a journal (`llmux.simulate.journal` reads it).
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
+import stat
 import threading
 import time
 from collections.abc import Mapping
@@ -98,9 +100,7 @@ class Journal:
             self._wake.wait(INTERVAL)
             self._turn()
         self._turn()
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._shut()
 
     def _turn(self) -> None:
         """Write what has come since the last turn; a fault here costs the journal, nothing else."""
@@ -133,7 +133,7 @@ class Journal:
                 "the journal is written again",
                 extra={"event": "journal_recovered", "fields": {"path": str(self.path)}},
             )
-        if self._size >= self.limit // FILES:
+        if self._size >= self._share:
             self._rotate()
 
     def _plain(self, entry: Entry) -> list[Any]:
@@ -174,28 +174,52 @@ class Journal:
     # ---- the file ------------------------------------------------------------------------
 
     def _open(self) -> BinaryIO:
-        if self._file is not None:
-            return self._file
+        """Give the file that is written; what an operator has moved away is left to him."""
+        if self._file is not None and not self._in_place(self._file):
+            self._shut()
+        if self._file is None:
+            self._file = self._opened()
+            if 0 < self._size >= self._share:  # it could not be put behind the others before
+                self._rotate()
+                self._file = self._opened()
+            self._begin(self._file)
+        return self._file
+
+    @property
+    def _share(self) -> int:
+        return self.limit // FILES
+
+    def _in_place(self, file: BinaryIO) -> bool:
+        try:
+            return os.path.samestat(self.path.stat(), os.fstat(file.fileno()))
+        except OSError:
+            return False
+
+    def _shut(self) -> None:
+        """Close the file, whatever the disk says to it."""
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
+
+    def _opened(self) -> BinaryIO:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         file = os.fdopen(descriptor, "r+b", buffering=0)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            self._size = _taken(file)
+        except OSError:
             file.close()
-            raise OSError("another gateway writes it") from None
-        self._size = file.seek(0, os.SEEK_END)
+            raise
+        return file
+
+    def _begin(self, file: BinaryIO) -> None:
+        """Say what holds, behind whatever a life that was killed has left."""
         if self._size:
-            file.seek(0)
-            if file.read(len(MARK)) != MARK:
-                file.close()
-                raise OSError("the file that is there is no journal, and stays as it is")
             file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":  # a life that was killed has left half a line
+            if file.read(1) != b"\n":
                 self._put(file, b"\n")
-        self._file = file
         self._put(file, self._first or self._header(continues=True))
         self._first = None
-        return file
 
     def _header(self, *, continues: bool) -> bytes:
         name, options = self.policy
@@ -216,9 +240,7 @@ class Journal:
 
     def _rotate(self) -> None:
         """Put the file behind its predecessors; the oldest one goes."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._shut()
         for number in range(FILES - 1, 0, -1):
             older = predecessor(self.path, number)
             newer = self.path if number == 1 else predecessor(self.path, number - 1)
@@ -235,9 +257,7 @@ class Journal:
         self._lost = True
         self._forget()
         self._retry_at = time.monotonic() + RETRY
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._shut()
         if not self._failed:
             self._failed = True
             reason = getattr(error, "strerror", None) or str(error) or repr(error)
@@ -250,6 +270,23 @@ class Journal:
                     "fields": {"path": str(self.path), "error": reason},
                 },
             )
+
+
+def _taken(file: BinaryIO) -> int:
+    """Lock a file that may be written, and give its size; OSError says why it may not be."""
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # a device would be renamed
+        raise OSError("what is there is no file")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OSError("another gateway writes it") from None
+    file.seek(0)
+    head = file.read(len(MARK))
+    if not MARK.startswith(head):
+        raise OSError("the file that is there is no journal, and stays as it is")
+    if head != MARK:  # a full disk has torn its very first word
+        file.truncate(0)
+    return file.seek(0, os.SEEK_END)
 
 
 def predecessor(path: Path, number: int) -> Path:
