@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -45,6 +45,25 @@ def need() -> Need:
         pytest.skip(f"{name} is not installed on this machine")
 
     return ask
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, object, object]:
+    """Let a report travel between processes although it quotes what cannot be encoded."""
+    return _encodable((yield))
+
+
+def _encodable(value: object) -> object:
+    """The same with lone surrogates escaped, however deep they lie."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {key: _encodable(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_encodable(one) for one in value]
+    if isinstance(value, tuple):
+        return tuple(_encodable(one) for one in value)
+    return value
 
 
 @pytest.fixture(scope="session", autouse=True)
