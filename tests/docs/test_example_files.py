@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +97,22 @@ def test_the_llama_scripts_are_harmless_when_repeated(desk: Desk) -> None:
     assert hook(desk, "sleep-llama.sh") == 0
     assert not desk.listens(desk.ports[0])
     assert hook(desk, "sleep-llama.sh") == 0
+
+
+def test_a_server_that_ended_and_that_nobody_buried_is_gone(desk: Desk) -> None:
+    """As in a container whose first process is no init: this test does not wait for its child."""
+    server = [str(desk.folder / "bin/llama-server"), "--model", "llama-8b.gguf", "--host", "x"]
+    child = subprocess.Popen([*server, "--port", str(desk.ports[0])], env=desk.env)
+    pidfile = desk.folder / f"llama-{desk.ports[0]}.pid"
+    pidfile.write_text(str(child.pid))
+    assert hook(desk, "wake-llama.sh") == 0
+    assert pidfile.read_text() == str(child.pid)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is not buried
+    assert hook(desk, "wake-llama.sh") == 0
+    assert pidfile.read_text().strip() != str(child.pid)
+    assert hook(desk, "sleep-llama.sh") == 0
+    child.wait()
 
 
 def test_the_wake_script_fails_when_its_server_ends_while_it_loads(desk: Desk) -> None:
