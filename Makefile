@@ -7,6 +7,8 @@ PY        := $(VENV)/bin/python
 PYTEST    ?=
 WORKERS   ?= 4
 SEEDS     ?= 0-699
+CASES     ?= 1000000
+MINUTES   ?= 30
 ARGS      ?=
 UPGRADE   ?=
 
@@ -15,7 +17,7 @@ COMPILE := uv pip compile pyproject.toml --universal --generate-hashes --no-head
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-llamacpp test lint types imports mutants model-check simulate-faults \
-        simulate-faults-planted bench bench-quick bench-memory bench-scheduling bench-live profile pictures format lock \
+        simulate-faults-planted fuzz soak bench bench-quick bench-memory bench-scheduling bench-live profile pictures format lock \
         clean dev
 
 help:  ## say what there is to make
@@ -72,6 +74,12 @@ simulate-faults: dev  ## the real board and driver under faults drawn from seeds
 
 simulate-faults-planted: dev  ## plant faults and show which the simulation finds within 1 M events
 	@$(PY) -m proof.planted $(ARGS)
+
+fuzz: dev  ## feed every door with what nobody sends, from grammars (CASES=1000000)
+	@$(PY) -m proof.fuzz --cases $(CASES) $(ARGS)
+
+soak: dev  ## ask a real gateway for long, by clients of every kind, and see what grows (MINUTES=30)
+	@$(PY) -m proof.soak --minutes $(MINUTES) $(ARGS)
 
 pictures: dev  ## write anew what is made from the code: pictures and the schema of the config
 	@$(PY) -m llmux schema --output docs/config.schema.json
