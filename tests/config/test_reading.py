@@ -349,6 +349,12 @@ def test_a_kill_script_is_looked_for_as_the_other_hooks_are(tmp_path: Path) -> N
     assert finding.message.startswith("`models.a.kill` runs in ")
 
 
+def test_a_script_with_a_name_that_no_file_can_have_stands_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(f"models: {{a: {{port: 1, wake: ./{'x' * 300}, sleep: y}}}}")
+    (finding,) = script_findings(load_config(tmp_path / "c.yaml"), tmp_path)
+    assert finding.message.endswith("the script is not there")
+
+
 def test_a_script_in_the_right_place_is_not_warned_of(tmp_path: Path) -> None:
     loaded, process_dir = _scripts(tmp_path, "config", "home")
     assert script_findings(loaded, process_dir) == []

@@ -26,6 +26,38 @@ async def test_a_refused_connection_is_502_in_our_words() -> None:
         assert s.meters["m"].answers == [502]
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 O\0K\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 \x1b[31mOK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 103 Early\x7f\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"\n\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    ],
+    ids=[
+        "a NUL in the reason",
+        "an escape in the reason",
+        "in an interim one",
+        "bare LF before it",
+    ],
+)
+@pytest.mark.parametrize("drips", [False, True], ids=["at once", "byte by byte"])
+async def test_a_head_with_control_characters_where_the_parser_allows_them_is_502(
+    head: bytes, drips: bool
+) -> None:
+    parts = [bytes([byte]) for byte in head] if drips else [head]
+    async with stand(say(*parts)) as s:
+        assert (await s.ask(post(chat()))).status == 502
+
+
+@pytest.mark.parametrize("more", [b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\r\r\n\r\n"])
+async def test_line_ends_behind_the_last_chunk_are_not_the_clients(more: bytes) -> None:
+    """The parser passes over them, but a client would read its next answer with them in front."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with stand(say(head, b"2\r\nok\r\n0\r\n\r\n" + more)) as s:
+        assert not (await s.ask(post(chat()))).complete
+
+
 async def test_while_a_backend_loads_a_refused_connection_is_tried_again() -> None:
     async with stand() as s:
         s.gate.loading_secs = 60.0

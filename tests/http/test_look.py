@@ -1,10 +1,30 @@
-"""How many tokens a client allows is read from its body, and never guessed."""
+"""The model and the tokens that a client allows are read from its body, and never guessed."""
 
 from __future__ import annotations
 
 import pytest
 
-from llmux.http.look import most_tokens_in
+from llmux.http.look import model_in, most_tokens_in
+
+
+@pytest.mark.parametrize(
+    ("body", "model"),
+    [
+        (b'{"model": "a", "model": "b"}', "b"),
+        (b'{"model": 1e400, "model": "m"}', "m"),
+        (b'{"model": NaN, "model": "m"}', "m"),
+        (b'{"model": "m", "x": "\xff"}', "m"),
+        (b'{"model": "\\ud800"}', None),
+        (b'{"model": 1e400}', None),
+        (b'["model"]', None),
+        (b'{"model": "m"', None),
+        (b'{"x": ' + b"[" * 100_000, None),
+    ],
+)
+def test_the_last_model_of_a_body_counts_whatever_stands_beside_it(
+    body: bytes, model: str | None
+) -> None:
+    assert model_in(body) == model
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,44 @@ def test_what_is_no_journal_is_named_by_file_and_line(tmp_path: Path, text: str,
     assert str(error.value).startswith(f"{path}{told}")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        [1.0, "enter", 1, "a", False, "1", 10],
+        [1.0, "enter", 1, "a", False, 0.0, 10],
+        [1e300, "gap"],
+        [1.0, "leave", 1, "fifty"],
+        [1.0, "told", []],
+        [1.0, "told", ["HookEnded", 1, True, -1.0]],
+        [1.0, "told", ["Surveyed", "ab"]],
+        [1.0, "told", ["Looked"], [["admit"]]],
+        [1.0, "told", ["Looked"], [["hook", 1, "wake", "a", None, "a", None]]],
+        [1.0, "policy", "fifo", []],
+        [1.0, "learned", [["a", "b", None]], []],
+        [1.0, {}],
+    ],
+    ids=json.dumps,
+)
+def test_a_line_of_another_form_is_named_whoever_reads_it(record: Record, line: list[Any]) -> None:
+    path = record(FifoPolicy(), "fifo", 5)
+    begin, *facts = path.read_text().splitlines()
+    path.write_text("\n".join([begin, json.dumps(line), *facts, ""]))
+    for reads in (lambda: read_history([path]), lambda: play(path, FifoPolicy())):
+        with pytest.raises(TraceError) as error:
+            reads()
+        assert str(error.value).startswith(f"{path}:2: it is no line of a journal: ")
+
+
+@pytest.mark.parametrize("key", ["policy", "models", "rate_windows", "wall", "continues"])
+def test_a_begin_of_another_form_is_named(record: Record, key: str) -> None:
+    path = record(FifoPolicy(), "fifo", 5)
+    begin, *facts = path.read_text().splitlines()
+    for begins in (json.loads(begin) | {key: "?"}, {**json.loads(begin), key: None}):
+        path.write_text("\n".join([json.dumps(begins), *facts, ""]))
+        with pytest.raises(TraceError, match=r":1: it is no line of a journal: "):
+            read_history([path])
+
+
 def test_a_torn_last_line_is_passed_over(record: Record) -> None:
     path = record(FifoPolicy(), "fifo", 20)
     with path.open("a") as journal:

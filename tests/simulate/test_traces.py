@@ -109,6 +109,22 @@ def test_a_wrong_line_is_named_by_file_line_and_column(
     assert str(error.value) == f"{trace}:{says}"
 
 
+def test_a_number_that_is_too_large_for_a_number_is_named(tmp_path: Path) -> None:
+    trace = write(tmp_path, f"{OURS}0,a,{'9' * 400},2,\n1,a,1e400,2,\n")
+    with pytest.raises(TraceError) as error:
+        read_traces([trace])
+    assert [line.partition("csv")[2][:5] for line in str(error.value).splitlines()] == [
+        ":2:5:",
+        ":3:5:",
+    ]
+
+
+def test_a_header_without_end_is_cut(tmp_path: Path) -> None:
+    trace = write(tmp_path, "x" * 100_000)
+    with pytest.raises(TraceError, match=r":1:1: the header 'x{200}\.\.\.' is none that is known"):
+        read_traces([trace])
+
+
 def test_a_record_over_two_lines_does_not_shift_the_lines_after_it(tmp_path: Path) -> None:
     trace = write(tmp_path, f'{OURS}0,"two\nlines",1,2,\n1,"two\nlines",x,2,\n')
     with pytest.raises(TraceError, match=r":4:8: prompt_tokens: 'x'"):

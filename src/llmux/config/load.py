@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from llmux.config.check_doors import check_doors
 from llmux.config.findings import (
@@ -29,6 +31,7 @@ from llmux.config.yaml_reader import read_yaml
 from llmux.policy.registry import names_code, policy_names
 
 _LARGEST_FILE = 4_000_000
+_PIECE = 65_536
 _SCRIPT = re.compile(r"\s*(\.{1,2}/[^\s;|&<>()$`\"'*?]+)")
 
 
@@ -106,23 +109,29 @@ def script_findings(loaded: Loaded, process_dir: Path) -> list[Finding]:
             if script is None or os.access(here / script[1], os.X_OK):
                 continue
             message = f"{dotted(('models', name, key))} runs in {here.resolve()}, and the script "
-            if (here / script[1]).exists():
+            if _exists(here, script[1]):
                 message += "there cannot be executed"
                 hint = "`chmod +x` lets it"
             else:
                 message += "is not there"
                 hint = "write it, or say where it is"
-                if (there / script[1]).exists():
+                if _exists(there, script[1]):
                     hint = f"it stands in {there.resolve()}; `hooks: {{cwd: {way}}}` runs it there"
             mark = loaded.places[("models", name, key)]
             found.append(Finding(str(config.path), *mark, message, script[1], hint, Kind.WARNING))
     return found
 
 
+def _exists(directory: Path, script: str) -> bool:
+    with suppress(OSError):  # a name that is too long is nobody's
+        return (directory / script).exists()
+    return False
+
+
 def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            content = file.read(_LARGEST_FILE + 1)
+            content = _up_to(file, _LARGEST_FILE + 1)
     except FileNotFoundError:
         hint = "name another with -c, or see one work with `llmux demo`"
         raise _unusable(path, "there is no such file", hint) from None
@@ -143,6 +152,15 @@ def _read(path: Path) -> str:
             str(path), line, column, "the file is not UTF-8", found, "save it as UTF-8"
         )
         raise InvalidConfigError([finding]) from None
+
+
+def _up_to(file: BinaryIO, most: int) -> bytes:
+    """Read at most so many bytes, of a pipe too; room is made for those alone that are there."""
+    pieces: list[bytes] = []
+    while most and (piece := file.read(min(most, _PIECE))):
+        pieces.append(piece)
+        most -= len(piece)
+    return b"".join(pieces)
 
 
 def _unusable(path: Path, message: str, hint: str = "") -> InvalidConfigError:

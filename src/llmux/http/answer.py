@@ -6,6 +6,7 @@ again, but for its length, is not parsed again. This file refuses to know socket
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import httptools
@@ -20,6 +21,11 @@ CHUNKED: Final = 2
 UNTIL_CLOSE: Final = 3
 
 _COMMON: Final = frozenset((b"keep-alive", b"close", b"upgrade"))
+_END: Final = b"\r\n\r\n"
+_LINE_ENDS: Final = (b"\r", b"\n")
+"""How chunks end, and what the parser passes over behind their end: it is not for the client."""
+_NO_CR: Final = "its answer's head ends lines without CR"
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _SPECIAL: Final = wire.HOP_BY_HOP | {b"content-length", b"content-type", b"date", b"x-request-id"}
 
 
@@ -168,23 +174,28 @@ class AnswerReader:
 
         None asks for more. Raises `BadAnswer`. After 101 the rest is no longer HTTP.
         """
+        seen = 0
         if self._buffer:
+            seen = max(0, len(self._buffer) - 3)  # a head that drips is looked through once
             data = self._buffer + data
             self._buffer = b""
-        end = data.find(b"\r\n\r\n") + 4
+        end = data.find(_END, seen) + 4
         bound = self._bound
         if bound is not None and max(end, len(data) if end == 3 else 0) > bound:
             raise BadAnswer(f"its answer's head is larger than {bound} bytes")
         if end == 3:
-            if b"\n\n" in data:
-                raise BadAnswer("its answer's head ends lines without CR")
+            if data.find(b"\n\n", seen) >= 0:
+                raise BadAnswer(_NO_CR)
             self._buffer = data
             return None
         cut = None if self.head_only else halves(data, end)
         if cut is not None and self._known.find(cut[0], cut[2]) is not None:
             return data[self.recognize(data) :]
         self._reset()
-        self._parse_head(data[:end])
+        head = data[:end]
+        if b"\n\n" in head:  # the parser passes over some of them
+            raise BadAnswer(_NO_CR)
+        self._parse_head(head)
         if self._head_done and self.status >= 200:
             self._frame()
             if cut is not None and self.framing == LENGTH and self.persistent and not self.has_id:
@@ -202,6 +213,8 @@ class AnswerReader:
             if isinstance(cause, BadAnswer):
                 raise cause from None
             raise BadAnswer(f"its answer is not HTTP ({error})") from None
+        if _CONTROL.search(self._reason) is not None:  # the parser looks for CR and LF alone
+            raise BadAnswer("its answer's reason has a control character in it")
         fields = self._fields
         if self._connection is not None and self._connection.lower() not in _COMMON:
             fields = wire.without(fields, set(wire.tokens(self._connection)))
@@ -247,12 +260,13 @@ class AnswerReader:
             if left < 0:
                 self.excess = True
                 return data[:left]
-        elif not self.complete:
-            self.last = data[-6:]
-            self.between = self.relays_chunks and not self.chunk_open and data.endswith(wire.CRLF)
         else:
+            last = self.last = data[-6:] if len(data) > 5 else (self.last + data)[-6:]
+            if not self.complete:
+                self.between = self.relays_chunks and not self.chunk_open and last[-2:] == wire.CRLF
+                return data
             self.between = False
-            if data.endswith(b"\r\n\r\n\r\n"):
+            if last[-4:] != _END or last[-5:-4] in _LINE_ENDS:
                 return None
         return data
 

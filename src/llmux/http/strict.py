@@ -40,6 +40,8 @@ def judge_host(request: Request, host: bytes, count: int) -> None:
 
 def judge_target(request: Request) -> None:
     """Bring the target into origin form, and cut the path out of it."""
+    if request.method == b"CONNECT":  # has no body for the parser, whatever its length says
+        raise BadRequestError("CONNECT asks for a tunnel through a proxy, and this is none.")
     target = request.target
     if not target.startswith(b"/"):
         absolute = _ABSOLUTE.fullmatch(target)

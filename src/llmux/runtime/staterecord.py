@@ -83,9 +83,10 @@ def state_path(
 def read(path: Path) -> Record:
     """Return the file's content; ValueError or msgspec.MsgspecError where it is not ours."""
     with path.open("rb") as file:
-        data = file.read(SIZE_LIMIT + 1)
-    if len(data) > SIZE_LIMIT:
-        raise ValueError("it is too large")
+        size = os.fstat(file.fileno()).st_size
+        if size > SIZE_LIMIT:
+            raise ValueError("it is too large")
+        data = file.read(size + 1)  # room is made for as much as is asked for
     record = msgspec.json.decode(data, type=Record)
     if record.llmux_state != FORMAT:
         raise ValueError(f"it has format {record.llmux_state}, this llmux knows {FORMAT}")

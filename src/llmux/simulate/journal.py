@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 import msgspec
 
 from llmux.core.lane import LaneSettings
+from llmux.simulate.forms import check_begin, check_line
 from llmux.simulate.hooks import HookTimes
 from llmux.simulate.outcome import Outcome, Row
 from llmux.simulate.traces import TraceError
@@ -25,6 +26,8 @@ from llmux.simulate.workload import Job, OpenLoop, open_loop
 from llmux.telemetry.journal import FILES, FORMAT, MARK, predecessor
 
 _decode = msgspec.json.Decoder().decode
+_MOST_SHOWN = 200
+"""Characters of a file that an error repeats."""
 _USUAL_WAKE, _USUAL_SLEEP = 9.9, 1.1
 """Seconds of hooks where none was ever seen."""
 
@@ -40,6 +43,10 @@ class Line(NamedTuple):
     def fail(self, what: str) -> NoReturn:
         """Name the line in a TraceError."""
         raise TraceError(f"{self.path}:{self.number}: {what}")
+
+    def fail_as(self, what: str, error: Exception) -> NoReturn:
+        """Name the line, and what went wrong with it, in a TraceError."""
+        self.fail(f"{what}: {type(error).__name__}({_shown(str(error))})")
 
 
 def is_journal(path: Path) -> bool:
@@ -90,10 +97,20 @@ def _line(path: Path, number: int, text: bytes) -> Line | None:
     if isinstance(said, dict):
         version = said.get("llmux_journal")
         if version != FORMAT:
-            line.fail(f"its version is {version!r}; this llmux reads {FORMAT}")
+            line.fail(f"its version is {_shown(version)}; this llmux reads {FORMAT}")
     elif not isinstance(said, list) or len(said) < 2:
         line.fail("it is no line of a journal")
+    try:
+        check_begin(said) if isinstance(said, dict) else check_line(said)
+    except ValueError as error:
+        line.fail(f"it is no line of a journal: {error}")
     return line
+
+
+def _shown(value: object) -> str:
+    """Show what stood in a file, cut, so that it cannot flood a terminal."""
+    text = ascii(value)
+    return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "..."
 
 
 def _open(path: Path) -> BinaryIO:
@@ -200,8 +217,8 @@ def read_history(paths: Sequence[Path]) -> History:
         for line in lines(files(path)):
             try:
                 reader.take(line.said)
-            except (KeyError, IndexError, TypeError, ValueError) as error:
-                line.fail(f"it is no line of a journal: {error!r}")
+            except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+                line.fail_as("it is no line of a journal", error)
     if not past.requests:
         raise TraceError(f"{paths[0]}: there is no request in it")
     return past

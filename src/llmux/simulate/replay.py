@@ -126,8 +126,8 @@ class _Player:
             else:
                 self._played.facts += 1
                 self._play(self._board, line, *said)
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            line.fail(f"it cannot be played: {error!r}")
+        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+            line.fail_as("it cannot be played", error)
 
     def _begin(self, said: Mapping[str, Any]) -> None:
         self._start += 1

@@ -22,6 +22,8 @@ from llmux.errors import ConfigError
 from llmux.simulate.workload import Job, OpenLoop, open_loop
 
 _MOST_SHOWN = 10
+_LONGEST = 200
+"""Characters of a file that an error repeats."""
 
 
 class TraceError(ConfigError):
@@ -129,7 +131,8 @@ class _Reader:
         if form is None:
             known = "; ".join(", ".join(one.needed) for one in _FORMATS)
             raise TraceError(
-                f"{self._path}:1:1: the header {','.join(header)!r} is none that is known: {known}"
+                f"{self._path}:1:1: the header {_shown(','.join(header))}"
+                f" is none that is known: {known}"
             )
         where = {name: index for index, name in enumerate(header)}
         self._raw.clear()
@@ -157,11 +160,11 @@ class _Reader:
         def read(name: str, how: Callable[[str], float]) -> float:
             text = field(name)
             try:
-                number = how(text)
-            except ValueError:
+                number = float(how(text))
+            except (ValueError, OverflowError):
                 number = -1.0
             if not isfinite(number) or number < 0:
-                raise _FieldError(name, f"{text!r} is not {_WANTED[how]}")
+                raise _FieldError(name, f"{_shown(text)} is not {_WANTED[how]}")
             return number
 
         def optional(name: str, how: Callable[[str], float]) -> float | None:
@@ -191,6 +194,11 @@ def _open(path: Path) -> TextIO:
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")
+
+
+def _shown(text: str) -> str:
+    """Show what stood in a file, cut, so that it cannot flood a terminal."""
+    return repr(text if len(text) <= _LONGEST else text[:_LONGEST] + "...")
 
 
 def _stem(path: Path) -> str:
