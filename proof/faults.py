@@ -174,6 +174,15 @@ _OWN = [
     ),
     Planted(
         Mutant(
+            "what old hooks have woken is left alone",
+            LIVES,
+            "        await retire(keeper, self._knocks)\n",
+            "",
+        ),
+        "restart",
+    ),
+    Planted(
+        Mutant(
             "the intent to run a hook is not written down",
             STATE,
             "        self._record.hooks.append(Note(model, hook, run_id, was))\n",

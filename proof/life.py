@@ -381,7 +381,12 @@ def begin(
         max_buffered=setting.max_buffered,
     )
     switcher.look_through(watch, stopwatch)
-    lives = Lives(keeper, switcher, interval=setting.interval)
+    lives = Lives(
+        keeper,
+        switcher,
+        interval=setting.interval,
+        knocks=lambda model, _: knocks(machine, machine.engines[model]),
+    )
     life = Life(switcher, keeper, lives, runner, disk, watch, machine, stopwatch)
     loop = asyncio.get_running_loop()
     switcher.start()

@@ -23,7 +23,7 @@ from llmux.testing import run_virtual
 from proof.chance import Chance, ViolationError
 from proof.clients import Visitor, guest, operator
 from proof.drawing import LONGEST_REST, Draw
-from proof.engines import HOLDING, OPEN, Engine, Machine, Truth
+from proof.engines import OPEN, Machine, Truth
 from proof.life import Life, begin
 from proof.moods import Moody
 
@@ -279,7 +279,7 @@ class _Story:
         for process in machine.running.values():
             process.orphan = process.orphan or lost
         for engine in machine.engines.values():
-            engine.excused = engine.excused or lost or self._unknown(engine)
+            engine.excused = engine.excused or lost
         self._chance.phase = lambda: "restart"
         await self._bury()
         await asyncio.sleep(self._chance.one([0.0, 0.25, 2.0]))
@@ -292,14 +292,8 @@ class _Story:
         if self._life.disk.sick or not self._setting.remembers:
             for engine in self._machine.engines.values():
                 engine.excused = True
-        for engine in self._machine.engines.values():
-            engine.excused = engine.excused or self._unknown(engine)
         await self._bury()
         self._begin()
-
-    def _unknown(self, engine: Engine) -> bool:
-        """Say whether the next life cannot know of an engine: its config does not have it."""
-        return engine.name not in self._setting.lanes and engine.truth in HOLDING
 
     async def _bury(self) -> None:
         for visitor in list(self._visitors):

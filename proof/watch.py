@@ -197,7 +197,7 @@ class Watch(Books):
                     self._wrong(f"a switch to {target} began inside another")
                 self._started = (source, target)
                 if source != IDLE and (self._hook is None or self._hook.hook == "sleep"):
-                    self._begin_drain(source, self._chance.now())
+                    self._drain = (source, self._chance.now())
             case n.DrainEnded():
                 self._drain = None
             case n.SwitchAbandoned(source, target):
@@ -258,9 +258,11 @@ class Watch(Books):
         if chance.events % THOROUGH == 0:
             self._check_thoroughly(now)
 
-    def _begin_drain(self, model: str, now: float) -> None:
-        """Whoever came while the model served, or was to be left and is not, is inside by now."""
-        self._drain = (model, now)
+    def leaves(self, model: str, now: float) -> None:
+        """Whoever came while the model served, or was to be left and is not, is inside by now.
+
+        To be told with the fact: who is admitted by it may be out again when the news is heard.
+        """
         limit = self._lanes[model].max_in_flight
         room = limit is None or len(self.inside[model]) < limit
         if room and self.waiting[model] and not self._overdue_elsewhere(model, now):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Set
 from llmux.core import effects as fx
 from llmux.core import events as ev
 from llmux.core.board import Switchboard
+from llmux.core.plan import Stage
 from llmux.core.ticket import GONE, NEW, Ticket
 from llmux.runtime.switcher import ModelSwitcher
 from proof.watch import Watch
@@ -30,6 +31,8 @@ class WatchedBoard(Switchboard):
         watch.after(event, orders, now)
         if self.plan is not plan and self.plan is not None and not self.plan.recovering:
             watch.chosen(self.plan.target.name, now)
+            if self.plan.stage is Stage.DRAINING and self.plan.source is not None:
+                watch.leaves(self.plan.source.name, now)
         return orders
 
     def enter(self, ticket: Ticket, now: float) -> bool:

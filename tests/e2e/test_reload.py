@@ -6,7 +6,7 @@ import json
 import os
 import time
 from http.client import HTTPConnection
-from signal import SIGHUP, SIGTERM
+from signal import SIGHUP, SIGKILL, SIGTERM
 from typing import Any
 
 import pytest
@@ -104,6 +104,33 @@ def test_a_new_hook_and_port_of_the_awake_model_hold_after_its_old_hooks_put_it_
     hooks = house.hooks()
     assert hooks.index("sleep-end a") < hooks.index("new-wake a")
     assert "new-sleep a" not in hooks
+    house.assert_one_awake()
+
+
+def test_hooks_and_a_port_that_change_while_llmux_is_down_hold_after_the_old_ones(
+    build: Build,
+) -> None:
+    """Also where the model is not in the file any more: what it left awake sleeps first."""
+    house = build("a", "b").start()
+    assert house.ask("a").who == "a"
+    assert house.stop() == 0
+    house.ports["a"] = free_port()
+    wake, sleep = house.wake("a"), house.sleep("a", before=house.noted("new-sleep"))
+    house.models["a"] = {"port": house.ports["a"], "wake": wake, "sleep": sleep}
+    house.write()
+    house.start()
+    house.logged("model_retired", model="a", error="")
+    assert house.ask("a").who == "a"
+    assert house.hooks()[-1] == "wake-end a"
+    assert house.hooks().count("sleep-end a") == 1
+    assert "new-sleep a" not in house.hooks()
+    assert house.stop(SIGKILL) == -SIGKILL
+    del house.models["a"]
+    house.write()
+    house.start()
+    house.logged("model_retired", model="a", error="")
+    assert house.ask("b").who == "b"
+    assert "new-sleep a" in house.hooks(), "by then they were the hooks that had woken it"
     house.assert_one_awake()
 
 

@@ -207,6 +207,17 @@ class HookLeftOver:
 
 
 @dataclass(frozen=True, slots=True)
+class Retired:
+    """A model that an earlier life has woken by hooks which the config does not have any more.
+
+    It sleeps by them now, or could not be put to sleep: `error` says why, empty otherwise.
+    """
+
+    model: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigReloaded:
     """The config was read anew and holds; each text is a list of names, empty for none.
 
@@ -271,6 +282,7 @@ News = (
     | WitnessUnfit
     | WitnessBlind
     | HookLeftOver
+    | Retired
     | ConfigReloaded
     | ConfigRejected
     | ModelRenewed

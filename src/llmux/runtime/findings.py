@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
-from llmux.core.news import AliveFailed, HookEnded, HookLeftOver, WitnessBlind, WitnessUnfit
+from llmux.core.news import (
+    AliveFailed,
+    HookEnded,
+    HookLeftOver,
+    Retired,
+    WitnessBlind,
+    WitnessUnfit,
+)
 
-__all__ = ["AliveFailed", "Finding", "HookLeftOver", "WitnessBlind", "WitnessUnfit"]
+__all__ = [
+    "AliveFailed",
+    "Finding",
+    "HookEnded",
+    "HookLeftOver",
+    "Retired",
+    "WitnessBlind",
+    "WitnessUnfit",
+]
 
-Finding = AliveFailed | WitnessUnfit | WitnessBlind | HookLeftOver | HookEnded
+Finding = AliveFailed | WitnessUnfit | WitnessBlind | HookLeftOver | Retired | HookEnded

@@ -161,6 +161,10 @@ class HookRunner:
         spec = self._specs.get(model)
         return None if spec is None else spec.command(hook)[1]
 
+    def spec(self, model: str) -> HookSpec | None:
+        """Return the commands of a model as they hold now; None for an unknown model."""
+        return self._specs.get(model)
+
     def has(self, model: str, hook: str) -> bool:
         """Say whether the model has a command for this hook."""
         spec = self._specs.get(model)
@@ -186,6 +190,12 @@ class HookRunner:
             self._next[spec.model] = spec
             self._specs[spec.model] = old.meanwhile(spec)
         return later
+
+    def recall(self, old: HookSpec) -> None:
+        """Let earlier commands of a model hold until `renew`, or until it is forgotten."""
+        if old.model in self._specs:
+            self._next[old.model] = self._specs[old.model]
+        self._specs[old.model] = old
 
     def renew(self, model: str) -> None:
         """Let the new commands of a model hold from now on."""

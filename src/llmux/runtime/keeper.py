@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from llmux.core.news import HookEnded
 from llmux.runtime.findings import AliveFailed, Finding, HookLeftOver, WitnessBlind, WitnessUnfit
-from llmux.runtime.hooks import HookResult, HookRunner
+from llmux.runtime.hooks import HookResult, HookRunner, HookSpec
 from llmux.runtime.probes import Probe
-from llmux.runtime.statefile import Leftover, StateFile
+from llmux.runtime.statefile import Leftover, StateFile, Woken
+from llmux.runtime.staterecord import digest
 from llmux.runtime.witness import ASK_EVERY, LAST_LOOKS, Pulse, Witness
 
 INTERVAL = 10.0
@@ -84,9 +86,9 @@ class Keeper:
             model: self._witness(model, alive, knock, text)
             for model, (alive, knock, text) in probes.items()
         }
-        self._generation = dict.fromkeys(self.witnesses, 0)
-        self._running = dict.fromkeys(self.witnesses, 0)
-        self._failed = dict.fromkeys(self.witnesses, 0)
+        self._generation: Counter[str] = Counter()
+        self._running: Counter[str] = Counter()
+        self._failed: Counter[str] = Counter()
         self._looks: dict[str, asyncio.Task[Pulse]] = {}
         self._may_probe: Callable[[str], bool] = lambda _: True
         self._on_death: Callable[[str, bool], None] = lambda *_: None
@@ -109,14 +111,25 @@ class Keeper:
     # ---- at start ------------------------------------------------------------------------------
 
     async def settle(self) -> list[Leftover]:
-        """Wait for the hooks of the last life, or end them; to be called before all else."""
-        known = set(self.registered_models())
-        ends = await self.state.settle(
-            lambda model, hook: self.runner.timeout(model, hook) if model in known else 0.0
-        )
+        """Take over what the last life has learned, and wait for its hooks, or end them.
+
+        To be called before all else, as soon as the state file is open.
+        """
+        for model, (_, _, text) in self._probes.items():
+            self.witnesses[model].traits = self.state.traits(model, text)
+        ends = await self.state.settle(self._bound)
         for end in ends:
-            self._tell(HookLeftOver(end.model, end.hook, end.end))
+            self.tell(HookLeftOver(end.model, end.hook, end.end))
         return ends
+
+    def _bound(self, model: str, hook: str) -> float | None:
+        """Return how long a hook of the last life may run, in seconds from its start."""
+        old = self.state.woken().get(model)
+        if self.runner.spec(model) is not None:
+            return self.runner.timeout(model, hook)
+        if old is None or hook == "wake":
+            return 0.0
+        return old.kill_timeout if hook == "kill" else old.sleep_timeout
 
     async def survey(self, model: str) -> Standing:
         """Find out how the model stands before anything was done to it, and write it down."""
@@ -131,8 +144,16 @@ class Keeper:
             last is False or await witness.refuses() or await witness.gone()
         ):
             standing = "asleep"
+        if standing == "awake" and model not in self.state.woken():
+            self._note_hooks(model)
         self.state.set_status(model, "unsettled" if standing == "unclear" else standing)
         return standing
+
+    def _note_hooks(self, model: str) -> None:
+        """Write down by which hooks a model is woken: a next life may have another config."""
+        spec = self.runner.spec(model)
+        if spec is not None:
+            self.state.set_woken(model, woken_by(spec))
 
     async def look_at(
         self, model: str, probes: tuple[Probe | None, Probe, str]
@@ -167,8 +188,6 @@ class Keeper:
         for model in probes:
             if model not in self.witnesses or (model in fresh and model not in later):
                 self.witnesses[model] = self._witness(model, *probes[model])
-            for counts in (self._generation, self._running, self._failed):
-                counts.setdefault(model, 0)
         self.state.follow(probes)
 
     def renew(self, model: str) -> None:
@@ -198,6 +217,7 @@ class Keeper:
         bound = self.runner.timeout(model, "wake")
         loop = asyncio.get_running_loop()
         until = None if bound is None else loop.time() + bound
+        self._note_hooks(model)
         with _Busy(self, model):
             end = await self.runner.run_wake(
                 model, from_model=from_model, to_model=to_model, reason=reason
@@ -351,7 +371,7 @@ class Keeper:
         if pulse in (Pulse.DEAD, Pulse.HUNG):
             # Requests may ask many times a second: only looks of the period count for a hang.
             self._failed[model] += not refused
-            self._tell(AliveFailed(model, witness.last_error or pulse.value))
+            self.tell(AliveFailed(model, witness.last_error or pulse.value))
             if pulse is Pulse.DEAD or self._failed[model] >= self._failures:
                 self._died(model, hung=pulse is Pulse.HUNG)
         return pulse
@@ -371,13 +391,13 @@ class Keeper:
             alive,
             knock,
             traits=self.state.traits(model, text),
-            on_unfit=lambda why: self._tell(WitnessUnfit(model, why)),
-            on_blind=lambda _: self._tell(WitnessBlind(model)),
+            on_unfit=lambda why: self.tell(WitnessUnfit(model, why)),
+            on_blind=lambda _: self.tell(WitnessBlind(model)),
             on_learned=lambda: self.state.set_traits(model, text, self.witnesses[model].traits),
         )
 
     def _ended(self, end: HookResult) -> None:
-        self._tell(
+        self.tell(
             HookEnded(
                 end.model,
                 end.hook,
@@ -389,7 +409,8 @@ class Keeper:
             )
         )
 
-    def _tell(self, finding: Finding) -> None:
+    def tell(self, finding: Finding) -> None:
+        """Let the listener hear of a finding."""
         if self._listener is None:
             return
         try:
@@ -404,6 +425,18 @@ class Keeper:
 
     def _over(self, model: str) -> None:
         self._running[model] -= 1
+
+
+def woken_by(spec: HookSpec) -> Woken:
+    """Return what is remembered of the hooks by which a model is woken."""
+    return Woken(
+        spec.port,
+        digest(spec.wake),
+        spec.sleep,
+        spec.kill,
+        spec.sleep_timeout,
+        spec.kill_timeout,
+    )
 
 
 class _Busy:

@@ -13,6 +13,7 @@ from llmux.core.lane import Change, Phase
 from llmux.core.news import CostLearned, News
 from llmux.core.plan import IDLE, Stage
 from llmux.runtime.keeper import Keeper, Standing
+from llmux.runtime.retire import Knock, knock, retire
 from llmux.runtime.switcher import ModelSwitcher
 from llmux.runtime.witness import Pulse
 
@@ -21,12 +22,23 @@ MOST_LOOKS = 32
 
 
 class Lives:
-    """Keeps a switcher told of how its backends live; `interval` seconds between two looks."""
+    """Keeps a switcher told of how its backends live; `interval` seconds between two looks.
 
-    def __init__(self, keeper: Keeper, switcher: ModelSwitcher, *, interval: float) -> None:
+    `knocks` makes probes of ports that are in no config any more.
+    """
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        switcher: ModelSwitcher,
+        *,
+        interval: float,
+        knocks: Knock = knock,
+    ) -> None:
         self._keeper = keeper
         self._switcher = switcher
         self._interval = interval
+        self._knocks = knocks
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._quarantine: asyncio.Task[None] | None = None
         keeper.on_death(self._died, self._may_probe)
@@ -45,6 +57,7 @@ class Lives:
         """
         keeper, switcher = self._keeper, self._switcher
         await keeper.settle()
+        await retire(keeper, self._knocks)
         names = switcher.registered_models()
         # The survey writes down what it finds; a model whose hook was interrupted is the latest.
         remembered = [*keeper.state.awake_order(), *keeper.state.unsettled()]

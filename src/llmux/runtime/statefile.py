@@ -32,6 +32,7 @@ from llmux.runtime.staterecord import (
     Note,
     Record,
     Status,
+    Woken,
     digest,
     dump,
     read,
@@ -40,7 +41,7 @@ from llmux.runtime.staterecord import (
 )
 from llmux.runtime.witness import Traits
 
-__all__ = ["Leftover", "StateBusyError", "StateFile", "Status", "state_path"]
+__all__ = ["Leftover", "StateBusyError", "StateFile", "Status", "Woken", "state_path"]
 
 PATIENCE = 2.0
 """Seconds for which a hook waits until its intent is written; a sick disk must not stop a wake."""
@@ -128,6 +129,8 @@ class StateFile:
                     self._record.models.pop(note.model, None)
                 else:
                     self._record.models[note.model] = note.was
+                if note.was == "asleep":
+                    self._record.woken.pop(note.model, None)
         settled = {note.run_id for note in notes}
         self._record.hooks = [note for note in self._record.hooks if note.run_id not in settled]
         self._changed()
@@ -163,6 +166,8 @@ class StateFile:
     def set_status(self, model: str, status: Status) -> None:
         """Remember how a model stands; one that has come awake is the most recent."""
         models = self._record.models
+        if status == "asleep":
+            self._record.woken.pop(model, None)
         if models.get(model) == status:
             return
         if status == "awake":
@@ -170,14 +175,24 @@ class StateFile:
         models[model] = status
         self._changed()
 
+    def woken(self) -> dict[str, Woken]:
+        """Return by which hooks those were woken that are not known to be asleep."""
+        return dict(self._record.woken)
+
+    def set_woken(self, model: str, hooks: Woken) -> None:
+        """Remember by which hooks a model is woken, until it is asleep."""
+        if self._record.woken.get(model) != hooks:
+            self._record.woken[model] = hooks
+            self._changed()
+
     def follow(self, models: Collection[str]) -> None:
         """Take over the names of another config."""
         self._models = frozenset(models)
 
     def forget(self, model: str) -> None:
         """Drop what is remembered of a model that is gone."""
-        self._record.models.pop(model, None)
-        self._record.witnesses.pop(model, None)
+        for known in (self._record.models, self._record.woken, self._record.witnesses):
+            known.pop(model, None)
         self._changed()
 
     # ---- what was learned ----------------------------------------------------------------------
@@ -260,8 +275,9 @@ class StateFile:
         for name, status in old.models.items():
             if name in known:
                 new.models[name] = status
-            elif status != "asleep":
+            elif status != "asleep" and name not in old.woken:
                 self._warn(f"{name} was awake when last heard of and is not in the config any more")
+        new.woken = old.woken
         new.hooks = old.hooks
         self._leftovers = list(old.hooks)
 

@@ -44,6 +44,18 @@ class Memory(msgspec.Struct):
     port_stays_open: bool = False
 
 
+class Woken(msgspec.Struct, frozen=True):
+    """By which hooks a model was woken: only their `sleep` is sure to put it to sleep again."""
+
+    port: int
+    wake: str
+    """Its digest: it is never run again."""
+    sleep: str
+    kill: str | None = None
+    sleep_timeout: float | None = None
+    kill_timeout: float | None = None
+
+
 class Record(msgspec.Struct):
     """The file's content."""
 
@@ -53,6 +65,8 @@ class Record(msgspec.Struct):
     models: dict[str, Status] = {}
     """Those that came awake most recently stand last; who is missing was never seen."""
     hooks: list[Note] = []
+    woken: dict[str, Woken] = {}
+    """Of those that are not asleep, also where the config does not have them any more."""
     pairs: list[tuple[str | None, str, float]] = []
     """Learned costs: from, to, seconds."""
     hook_seconds: list[tuple[str, str, float]] = []

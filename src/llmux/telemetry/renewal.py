@@ -33,6 +33,10 @@ def renewal_line(news: told.News) -> Line | None:
         case told.ModelRemoved(model):
             text = f"{model} sleeps and is gone: it was taken out of the config"
             line = logging.INFO, "model_removed", text, {"model": model}
+        case told.Retired(model, error):
+            how = f"does not sleep by them: {error}" if error else "sleeps by them now"
+            text = f"{model} was woken by hooks that the config does not have any more, and {how}"
+            line = logging.WARNING, "model_retired", text, {"model": model, "error": error}
         case _:
             pass
     return line
