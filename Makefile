@@ -9,6 +9,8 @@ WORKERS   ?= 4
 SEEDS     ?= 0-699
 CASES     ?= 1000000
 MINUTES   ?= 30
+RUNS      ?= 200
+SEED      ?=
 ARGS      ?=
 UPGRADE   ?=
 
@@ -17,7 +19,7 @@ COMPILE := uv pip compile pyproject.toml --universal --generate-hashes --no-head
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-llamacpp test lint types imports mutants model-check simulate-faults \
-        simulate-faults-planted fuzz soak bench bench-quick bench-memory bench-scheduling bench-live profile pictures format lock \
+        simulate-faults-planted crash-matrix fuzz soak bench bench-quick bench-memory bench-scheduling bench-live profile pictures format lock \
         clean dev
 
 help:  ## say what there is to make
@@ -80,6 +82,9 @@ fuzz: dev  ## feed every door with what nobody sends, from grammars (CASES=10000
 
 soak: dev  ## ask a real gateway for long, by clients of every kind, and see what grows (MINUTES=30)
 	@$(PY) -m proof.soak --minutes $(MINUTES) $(ARGS)
+
+crash-matrix: dev  ## kill -9 the real process in every phase and look what comes of it (RUNS=200 SEED=)
+	@$(PY) -m proof.crash $(RUNS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 pictures: dev  ## write anew what is made from the code: pictures and the schema of the config
 	@$(PY) -m llmux schema --output docs/config.schema.json
