@@ -306,7 +306,7 @@ class Keeper:
     def on_death(self, told: Callable[[str, bool], None], may_probe: Callable[[str], bool]) -> None:
         """Say who hears of deaths, as (model, hung), and when a model may be looked at.
 
-        `may_probe(model)`: it is awake, and no hook of its place runs or is about to.
+        `may_probe(model)`: it serves, or its last answers do, and no hook of its place runs.
         """
         self._on_death = told
         self._may_probe = may_probe
