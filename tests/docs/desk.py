@@ -55,7 +55,8 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.examples = folder / "examples"
-        shutil.copytree(ROOT / "examples", self.examples)
+        caches = shutil.ignore_patterns("__pycache__")  # a neighbour may write there now
+        shutil.copytree(ROOT / "examples", self.examples, ignore=caches)
         self.port, *self.ports = free_ports(3)
         for config in self.examples.rglob("*.yaml"):
             text = config.read_text()
