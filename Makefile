@@ -107,4 +107,4 @@ dev:
 
 clean:  ## remove the environments and all caches
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
-	find src tests bench proof tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests bench proof tools examples -name __pycache__ -type d -prune -exec rm -rf {} +
