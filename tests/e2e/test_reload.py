@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from http.client import HTTPConnection
 from signal import SIGHUP, SIGKILL, SIGTERM
@@ -131,6 +132,25 @@ def test_hooks_and_a_port_that_change_while_llmux_is_down_hold_after_the_old_one
     house.logged("model_retired", model="a", error="")
     assert house.ask("b").who == "b"
     assert "new-sleep a" in house.hooks(), "by then they were the hooks that had woken it"
+    house.assert_one_awake()
+
+
+def test_a_model_that_a_reload_adopts_is_known_to_the_next_life(build: Build) -> None:
+    """With the hooks that it had then, on the port on which it was found."""
+    house = build("a", "b")
+    found = house.models.pop("b")
+    house.start()
+    environment = house.environment() | {"LLMUX_MODEL": "b", "LLMUX_PORT": str(found["port"])}
+    subprocess.run(["sh", "-c", found["wake"]], env=environment, check=True)
+    house.models["b"] = found
+    reload(house)
+    house.logged("model_activated", model="b")
+    house.models["b"] = found | {"wake": "exit 1"}
+    house.write()
+    assert house.stop(SIGKILL) == -SIGKILL
+    house.start()
+    house.logged("model_retired", model="b", error="")
+    assert house.ask("a").who == "a"
     house.assert_one_awake()
 
 

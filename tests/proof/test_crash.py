@@ -37,9 +37,9 @@ def test_killed_in_every_phase_it_comes_back_to_what_there_is() -> None:
 FAULTS = [
     (
         Mutant(
-            "a new life does not wait for the hooks of the last one",
-            "runtime/lives.py",
-            "        await keeper.settle()\n",
+            "the intent to run a hook is not written down",
+            "runtime/statefile.py",
+            "        self._record.hooks.append(Note(model, hook, run_id, was))\n",
             "",
         ),
         ["settling"],

@@ -144,10 +144,14 @@ class Keeper:
             last is False or await witness.refuses() or await witness.gone()
         ):
             standing = "asleep"
-        if standing == "awake" and model not in self.state.woken():
-            self._note_hooks(model)
         self.state.set_status(model, "unsettled" if standing == "unclear" else standing)
         return standing
+
+    def adopted(self, model: str) -> None:
+        """Write down that a model that was found awake goes on serving, by the hooks it has now."""
+        if model not in self.state.woken():
+            self._note_hooks(model)
+        self.state.set_status(model, "awake")
 
     def _note_hooks(self, model: str) -> None:
         """Write down by which hooks a model is woken: a next life may have another config."""

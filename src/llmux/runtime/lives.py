@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from llmux.core import events as ev
 from llmux.core.lane import Change, Phase
-from llmux.core.news import CostLearned, News
+from llmux.core.news import Adopted, CostLearned, News
 from llmux.core.plan import IDLE, Stage
 from llmux.runtime.keeper import Keeper, Standing
 from llmux.runtime.retire import Knock, knock, retire
@@ -139,6 +139,8 @@ class Lives:
         if isinstance(news, CostLearned):
             costs = self._switcher.board.costs
             self._keeper.state.set_costs(*costs.known())
+        elif isinstance(news, Adopted):
+            self._keeper.adopted(news.model)
 
     async def _watch_quarantine(self) -> None:
         """Look at quarantined models now and then: one that is seen alive serves again."""
