@@ -11,6 +11,7 @@ was broken, 2 where the arguments are wrong, 130 after Ctrl-C, which prints what
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -68,6 +69,7 @@ def _again(names: Sequence[str], path: Path) -> int:
 
 
 def _hunted(jobs: Sequence[Job], processes: int) -> int:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background, too
     began = last = time.monotonic()
     wanted = sum(cases for _, _, cases in jobs)
     sums: dict[str, Hunted] = {}

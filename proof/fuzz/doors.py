@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -50,7 +51,10 @@ def hunt_all(jobs: Sequence[Job], processes: int) -> Iterator[Hunted]:
         yield from map(_hunt, jobs)
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(processes, _let_the_first_process_end_it) as pool:
+    with (
+        tempfile.TemporaryDirectory(prefix="llmux-fuzz-") as place,
+        context.Pool(processes, _begin, (place,)) as pool,
+    ):
         yield from pool.imap_unordered(_hunt, jobs)
 
 
@@ -59,5 +63,7 @@ def _hunt(job: Job) -> Hunted:
     return hunt(TARGETS[name], seed, cases)
 
 
-def _let_the_first_process_end_it() -> None:
+def _begin(place: str) -> None:
+    """Leave Ctrl-C to the first process, which ends this one and clears its files away."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tempfile.tempdir = place

@@ -9,12 +9,18 @@ refuses to know sockets and backends (`answers` does).
 from __future__ import annotations
 
 import re
+from hashlib import sha256
+from pathlib import Path
 from random import Random
 from typing import Final
 
+from llmux.config import AuthConfig, KeyConfig
 from llmux.core.priority import weight
 from llmux.errors import LlmuxError
+from llmux.http.browser import BrowserGate
+from llmux.http.doors import Doors
 from llmux.http.heads import request_start
+from llmux.http.keys import make_keyring
 from llmux.http.known import Memo
 from llmux.http.limits import Limits
 from llmux.http.reader import RequestReader
@@ -51,10 +57,15 @@ _FIELDS: Final = (
     (b"X-Request-Id", (b"mine", b"a b", b"", b"x" * 300)),
     (b"X-Llmux-Priority", (b"2", b"0.5", b"-1", b"1e9", b"2, 3", b"", b"9" * 30, b"\xb2")),
     (b"Max-Forwards", (b"0", b"1", b"-1", b"\xb2", b"9" * 30, b"")),
-    (b"Authorization", (b"Bearer x", b"Basic eDp4", b"")),
+    (b"Authorization", (b"Bearer x", b"Bearer x", b"bearer  x", b"Basic eDp4", b"Basic ====", b"Bearer", b"\xff", b"")),
+    (b"X-Api-Key", (b"x", b"y", b"", b"x, y", b"\xe2\x80\xae")),
+    (b"Access-Control-Request-Method", (b"POST", b"P\xff", b"")),
+    (b"Access-Control-Request-Headers", (b"x-a, authorization", b"a b\r", b"\xff" * 20)),
     (b"X-A", (b"b", b"", b"b\rc", b"b\0", b"\xff", b"b\x7f", b"x" * 2000, b"b\r\n c", b"\t b \t")),
     (b"Te", (b"trailers",)), (b"Keep-Alive", (b"timeout=5",)), (b"Proxy-Connection", (b"close",)),
-    (b"Trailer", (b"host",)), (b"Origin", (b"http://evil",)), (b"Sec-Fetch-Site", (b"cross-site",)),
+    (b"Trailer", (b"host",)), (b"Sec-Fetch-Site", (b"cross-site", b"none", b"\xff")),
+    (b"Origin", (b"http://evil", b"http://page", b"null", b"http://[::1", b"http://h:99999", b"://", b"http://\xff")),
+    (b"Referer", (b"http://h/", b"x", b"http://u@h:1/")),
     (b"X Y", (b"v",)), (b"", (b"v",)), (b"X(Y)", (b"v",)), (b" X", (b"v",)), (b"Content_Length", (b"%d",)),
 )  # fmt: skip
 _BODIES: Final = (
@@ -155,6 +166,9 @@ class _Readers:
         self._known: Memo[KnownRequest] = Memo()
         self._limits = Limits()
         self._tight = Limits(max_header_bytes=400, max_body_bytes=200)
+        key = KeyConfig("sha256", sha256(b"x").hexdigest())
+        pages = BrowserGate(allowed=("http://page",))
+        self._doors = Doors(make_keyring(AuthConfig(keys=(key,)), Path()), pages)
 
     def run(self, data: bytes, dice: Random) -> str:
         """Read it in five ways and compare."""
@@ -168,7 +182,24 @@ class _Readers:
             if small and one != (whole, end):
                 raise Broken(f"one way {(whole, end)!r}, another {one!r}")
         _in_pieces(pieces(dice, data), self._tight, Memo())
+        self._judge_doors(data, dice)
         return " ".join([*(_kind(one) for one in whole[:4]), str(len(whole)), *map(str, end)])
+
+    def _judge_doors(self, data: bytes, dice: Random) -> None:
+        """Nobody comes in without the key, and the key goes no further."""
+        whole = RequestReader(self._limits, Memo(), self._doors)
+        whole.feed(data)
+        cut = RequestReader(self._limits, Memo(), self._doors)
+        for part in pieces(dice, data):
+            cut.feed(part)
+        for one in whole.queue:
+            let_in = one.error is None and not one.cors
+            if let_in and (one.caller is None or b"bearer x" in one.lines.lower()):
+                raise Broken(f"somebody came in without a key: {one.lines!r}")
+        if len(data) < _NEAR_THE_BOUND and list(map(_seen, whole.queue)) != list(
+            map(_seen, cut.queue)
+        ):
+            raise Broken("behind keys, it depends on where the bytes were cut")
 
     def close(self) -> None:
         """Nothing is open."""

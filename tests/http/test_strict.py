@@ -43,6 +43,7 @@ async def test_a_known_head_comes_again_with_other_lengths_and_cut_elsewhere() -
     "fields",
     [
         ("Connection: close",),
+        ("Proxy-Connection: close",),
         ("X-Request-Id: mine",),
         ("Max-Forwards: 5",),
         ("X-Strength: 7",),
@@ -59,7 +60,7 @@ async def test_only_plain_heads_are_known_again(fields: tuple[str, ...]) -> None
             await client.send(H + lines + length + b"\r\n" + B)
             answer = await client.message()
             assert answer.status == 204
-            assert (answer.get("connection") == "close") == (fields == ("Connection: close",))
+            assert (answer.get("connection") == "close") == fields[0].endswith("Connection: close")
             if fields == ("X-Request-Id: mine",):
                 assert answer.get("x-request-id") == "mine"
             if fields == ("X-Strength: 7",):

@@ -334,6 +334,8 @@ class RequestReader:
         strict.judge_target(request)
         if self._connection is not None:
             self._fields = strict.judge_connection(request, self._connection, self._fields)
+        if not parser.should_keep_alive():  # by Proxy-Connection, too: it reads no further
+            request.keep_alive = False
         if request.upgrade is not None:
             has_body = self._length > 0 or self._te > 0
             self._upgrading = has_body and parser.should_upgrade()
