@@ -1,7 +1,7 @@
 #!/bin/sh
 # Puts a llama.cpp server to sleep: stops it and waits until it is gone, and its memory with it.
 set -eu
-pidfile="${XDG_RUNTIME_DIR:-/tmp}/llama-$LLMUX_PORT.pid"
+pidfile="${LLAMA_PIDS:-/tmp}/llama-$LLMUX_PORT.pid"
 # One that has ended counts as gone, although nobody buries it in a container without an init.
 runs() { kill -0 "$1" 2>/dev/null && ! grep -qs '^State:.Z' "/proc/$1/status"; }
 

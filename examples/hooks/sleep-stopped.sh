@@ -1,7 +1,7 @@
 #!/bin/sh
 # Stops a server in its tracks (SIGSTOP), and returns when it stands still.
 set -eu
-pidfile="${XDG_RUNTIME_DIR:-/tmp}/llama-$LLMUX_PORT.pid"
+pidfile="${LLAMA_PIDS:-/tmp}/llama-$LLMUX_PORT.pid"
 [ -s "$pidfile" ] || exit 0
 pid=$(cat "$pidfile")
 kill -STOP "$pid" 2>/dev/null || exit 0

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Wakes a llama.cpp server: starts it unless it runs, and waits until it has loaded its model.
 set -eu
-pidfile="${XDG_RUNTIME_DIR:-/tmp}/llama-$LLMUX_PORT.pid"
+pidfile="${LLAMA_PIDS:-/tmp}/llama-$LLMUX_PORT.pid"
 runs() { kill -0 "$1" 2>/dev/null && ! grep -qs '^State:.Z' "/proc/$1/status"; }
 ready() { curl -fsS -o /dev/null "http://127.0.0.1:$LLMUX_PORT/health" 2>/dev/null; }
 

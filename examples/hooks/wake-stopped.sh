@@ -1,7 +1,7 @@
 #!/bin/sh
 # Wakes a server that was stopped in its tracks; the first time it starts it.
 set -eu
-pidfile="${XDG_RUNTIME_DIR:-/tmp}/llama-$LLMUX_PORT.pid"
+pidfile="${LLAMA_PIDS:-/tmp}/llama-$LLMUX_PORT.pid"
 if [ -s "$pidfile" ]; then
     kill -CONT "$(cat "$pidfile")" 2>/dev/null || true
 fi

@@ -70,7 +70,7 @@ class Desk:
             (tools / name).write_text(text.format(**place))
             (tools / name).chmod(0o755)
         path = os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]])
-        mine = {"PATH": path, "DESK": str(folder), "XDG_RUNTIME_DIR": str(folder)}
+        mine = {"PATH": path, "DESK": str(folder), "LLAMA_PIDS": str(folder)}
         known = {f"PORT_{number}": str(port) for number, port in enumerate(self.ports)}
         self.env = os.environ | mine | known
         self._others: list[subprocess.Popen[bytes]] = []
