@@ -67,6 +67,9 @@ class OpenGate:
         """Suspect nothing."""
         asyncio.get_running_loop().call_soon(told, False)
 
+    def announce(self, model: str) -> None:
+        """Hear nothing new."""
+
     def rejoin(self, ticket: Ticket) -> None:
         """Never asked: nothing is ever found dead."""
 

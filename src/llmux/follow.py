@@ -143,6 +143,7 @@ def apply(
             unclear=tuple(name for name, standing in found.items() if standing == "unclear"),
             rate_windows=None if policy is None else tuple(policy.rate_windows),
             max_buffered=config.bounds.max_buffered_bytes,
+            hint_secs=None if policy is None else policy.hint_secs,
         ),
         policy,
     )

@@ -128,6 +128,7 @@ def facts(world: World, calm: bool = False) -> list[str]:
         kinds += ["returns", "answers"]
     if not world.board.surveying and not world.closed:
         kinds.append("reload")
+    kinds += ["announced"] if world.board.hint_secs is not None else []
     return [*kinds, "arrive", "arrive", "arrive by event", "order", "stale", "close"]
 
 
@@ -181,6 +182,8 @@ def happen(dice: Dice, world: World, kind: str) -> None:
         case "order":
             if len(world.orders) < 3:
                 world.order(one(models))
+        case "announced":
+            world.announce(one(models))
         case "withdraw":
             world.withdraw(one(world.orders))
         case "reload":
@@ -300,7 +303,9 @@ def story(dice: Dice, names: Sequence[str], facts_at_most: int) -> World:
     """Let a world go through any facts, up to so many."""
     lanes = [lane(dice, name) for name in names]
     most = dice.one([None, 20])
-    world = World(*lanes, survey=dice.one([False, False, True]), max_buffered=most)
+    hint_secs = dice.one([None, 2.0])
+    survey = dice.one([False, False, True])
+    world = World(*lanes, survey=survey, max_buffered=most, hint_secs=hint_secs)
     world.weights = (1.0, 1.0, 4.0, 1.0, 0.25)
     for _ in range(dice.one(range(1, facts_at_most))):
         happen(dice, world, dice.one(facts(world)))

@@ -31,6 +31,7 @@ FACTS: list[ev.Event] = [
     ev.AlarmRang(("deadline", TICKET)),
     ev.OrderGiven(2, "a", "an operator"),
     ev.OrderWithdrawn(2),
+    ev.Announced("b"),
     ev.Surveyed(("a", "b"), ("c",)),
     ev.BackendDied("a", True, "refused"),
     ev.Recovered("a"),

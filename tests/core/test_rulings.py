@@ -151,6 +151,14 @@ def ordered() -> World:
     return world
 
 
+def announced() -> World:
+    world = World("a", "b", hint_secs=2.0)
+    world.leave(world.wake("a"))
+    world.announce("b")
+    world.fifo()
+    return world
+
+
 def restored() -> World:
     world = broken()
     world.hook_ends()
@@ -375,6 +383,12 @@ TOLD: list[tuple[str, str, Callable[[], World], str]] = [
         "b",
         restored,
         "leaves b alone: it has failed once, and requests for it hear 503; will try again in 2 s",
+    ),
+    (
+        "announced",
+        "b",
+        announced,
+        "left a for b: a client has announced that it comes next, and nobody waits",
     ),
     (
         "restore",

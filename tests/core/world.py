@@ -31,10 +31,13 @@ class World:
         *models: str | LaneSettings,
         survey: bool = False,
         max_buffered: int | None = None,
+        hint_secs: float | None = None,
         **common: Any,
     ) -> None:
         lanes = [LaneSettings(m, **common) if isinstance(m, str) else m for m in models]
-        self.board = Switchboard(lanes, survey=survey, max_buffered=max_buffered)
+        self.board = Switchboard(
+            lanes, survey=survey, max_buffered=max_buffered, hint_secs=hint_secs
+        )
         self.now = 0.0
         self.leftover: set[str] = set()
         """Models found beside each other at the start that have not been asleep since."""
@@ -211,6 +214,10 @@ class World:
         self.tell(ev.OrderGiven(self.numbers, model))
         return self.numbers
 
+    def announce(self, model: str) -> None:
+        """A client that was answered says that it asks for the model next."""
+        self.tell(ev.Announced(model))
+
     def withdraw(self, number: int) -> None:
         """The operator does not wait any more."""
         self.orders.pop(number, None)
@@ -248,6 +255,7 @@ class World:
                 tuple(unclear),
                 (1.0, 10.0) if policy else None,
                 board.max_buffered,
+                2.0 if policy else None,
             )
         )
 
@@ -311,7 +319,8 @@ class World:
                 self.turn = True
             case fx.Consult(model, number):
                 assert model not in self.consults, "asked again before it answered"
-                assert any(wanted == model for wanted in self.waiting.values()), "for nobody"
+                hinted = self.board.lanes[model] in self.board.hints and not self.waiting
+                assert hinted or model in self.waiting.values(), "for nobody"
                 self.consults[model] = number
                 self.log.append(f"ask {model}")
             case fx.AwaitDefer(model, _):
@@ -375,6 +384,8 @@ class World:
             assert not others, f"I1: {model} is woken beside {others}"
             wanted = model in self.waiting.values() or model in self.orders.values()
             wanted = wanted or self.board.lanes[model] is self.board.restore
+            hinted = self.board.lanes[model] in self.board.hints and not self.waiting
+            wanted = wanted or hinted
             assert wanted, f"I6: {model} is woken for nobody"
             assert model not in self.outdated | self.removed, f"{model} is woken by old hooks"
             assert not self.closed, "a wake after the gateway closed"
@@ -399,6 +410,7 @@ class World:
                     assert self.started is None, "a switch began inside another"
                     self.started = (source, target)
                     self._check_overtaking(self.board.lanes[target])
+                    self._check_hint(source, target)
                 case n.SwitchAbandoned(source, target):
                     self._switch_over(source, target)
                 case n.ModelActivated(model, source, _) | n.SwitchFailed(model, source, _):
@@ -495,6 +507,16 @@ class World:
                 "I10: by deadline"
             )
 
+    def _check_hint(self, source: str, target: str) -> None:
+        """A hint takes the accelerator from nobody: neither from who waits nor who is served."""
+        wanted = {*self.waiting.values(), *self.orders.values()}
+        restore = self.board.restore
+        if target in wanted or (restore is not None and restore.name == target):
+            return
+        assert self.board.lanes[target] in self.board.hints, f"{target} is woken for nobody"
+        assert not self.waiting, f"a hint at {target} goes before somebody who waits"
+        assert source not in self.inside.values(), f"a hint at {target} drains {source}"
+
     def _check_alarms(self) -> None:
         """Every alarm that is set has its reason, and every reason its alarm."""
         due: set[tuple[str, object]] = set()
@@ -508,6 +530,9 @@ class World:
                 due.add(("stuck", name))
             if lane.wish is Wish.DEFERRED:
                 deferred.add(name)
+            if lane in self.board.hints:
+                due.add(("hint", name))
+                asked.add(name)
             if lane.waiting:
                 asked.add(name)
                 if lane.settings.max_wait is not None and len(lane.late) < len(lane.waiting):

@@ -57,6 +57,8 @@ BY_THEMSELVES = {
 """What needs no gateway, and words of the answer."""
 
 ELSEWHERE = {
+    "curl -H 'x-llmux-next: mistral' http://127.0.0.1:3000/v1/chat/completions"
+    " -d @plan.json": "tests/e2e/test_switching.py",
     "make demo": "tests/e2e/test_demo.py",
     "make test": ".ci/run",
     "python3 -m venv ~/llmux-venv && ~/llmux-venv/bin/pip install .": (

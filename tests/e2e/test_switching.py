@@ -188,3 +188,16 @@ def test_who_ends_before_the_drain_rides_free(house: House) -> None:
     house.release("a2")
     assert [one.result(60).who for one in (long, waits, slow)] == ["a", "b", "a"]
     assert house.seen().index("b done b2") < house.seen().index("a got a4")
+
+
+def test_a_model_that_a_client_has_announced_is_woken_before_it_is_asked_for(
+    house: House,
+) -> None:
+    """The planner's call says `x-llmux-next: b`; the switch begins when its answer has ended."""
+    house.start()
+    assert house.ask("a", headers={"x-llmux-next": "b"}).who == "a"
+    until(lambda: house.wakes() == ["a", "b"], "b is woken for nobody yet")
+    assert house.logged("model_activated", 2)[-1]["model"] == "b"
+    assert house.ask("b").who == "b"
+    assert house.wakes() == ["a", "b"]
+    house.assert_one_awake()

@@ -23,6 +23,7 @@ class SmallGate:
         self.inside: list[Ticket] = []
         self.waiting: list[Ticket] = []
         self.left = 0
+        self.announced: list[str] = []
         self.loading_secs = 0.0
         self.dead: bool | None = False
         """What a look at a backend that broke finds; None: the look lasts until `tell`."""
@@ -88,6 +89,10 @@ class SmallGate:
         self.tell = told
         if self.dead is not None:
             asyncio.get_running_loop().call_soon(told, self.dead)
+
+    def announce(self, model: str) -> None:
+        """Remember what a client asks next."""
+        self.announced.append(model)
 
     def rejoin(self, ticket: Ticket) -> None:
         """Let a request wait again, for a model that is awake no more."""

@@ -132,6 +132,7 @@ TAMPERS = "object.__setattr__(context.snapshot, 'now', 0.0); return SwitchNow()"
             "True or False",
         ),
         (FAIR + "    rate_windows = (0,)\n", "rate_windows is (0,)", "above 0"),
+        (FAIR + "    hint_secs = 0\n", "hint_secs is 0", "above 0"),
         (
             FAIR
             + "    def scheduler_interval(self):\n        return 1.0\n"

@@ -56,7 +56,8 @@ def jobs(seed: int, models: int, count: int, pace: float) -> OpenLoop:
         now += dice.expovariate(1 / pace)
         model, seconds = "abcdefgh"[dice.randrange(models)], dice.expovariate(1 / 4)
         limit = dice.choice([None, int(40 * seconds) + 1])
-        made.append(Job(now, model, seconds, max_tokens=limit))
+        then = dice.choice([None, "abcdefgh"[dice.randrange(models)]])
+        made.append(Job(now, model, seconds, max_tokens=limit, then=then))
     return open_loop("generated", made)
 
 
@@ -107,7 +108,11 @@ def test_the_heap_and_the_driver_agree_on_any_trace(
     same(heap, driver)
 
 
-@pytest.mark.parametrize("asked", [PEOPLE, Agents("agent", requests=100, seed=5)])
+AGENT = Agents("agent", requests=100, seed=5)
+HINTS = Agents("agent", requests=100, seed=5, hints=True)
+
+
+@pytest.mark.parametrize("asked", [PEOPLE, AGENT, HINTS])
 @pytest.mark.parametrize("kind", [FifoPolicy, BalancePolicy])
 def test_the_engines_agree_on_people_and_agents(asked: Workload, kind: type[SwitchPolicy]) -> None:
     hooks = HookTimes(11.0, jitter=0.5, seed=5)
@@ -230,3 +235,23 @@ def test_progress_is_told_and_ends_with_everybody() -> None:
     asked = jobs(1, 2, 1200, 1.0)
     simulate(asked, FifoPolicy(), HookTimes(1.0), progress=heard.append)
     assert heard == [500, 1000, 1200]
+
+
+@pytest.mark.parametrize("kind", [FifoPolicy, BalancePolicy])
+def test_an_agent_that_says_what_it_asks_next_does_not_wait_out_its_own_pauses(
+    kind: type[SwitchPolicy],
+) -> None:
+    """The switch runs while it reads the answer, so that as many calls are over sooner."""
+    silent, told = (simulate(one, kind(), HookTimes(11.0)) for one in (AGENT, HINTS))
+    assert told.switches == silent.switches
+    pauses = sum(row.wait for row in silent.rows) - sum(row.wait for row in told.rows)
+    assert pauses > 0.5 * len(told.rows)
+    assert told.span[1] < silent.span[1]
+
+
+def test_a_hint_takes_nothing_from_people_who_come_back_sooner_than_a_switch_takes() -> None:
+    """`balance` soon knows their lulls, and stays with them, whatever they say; `fifo` believes."""
+    chat = [Job(20.0 * number, "a", 8.0, then="b") for number in range(40)]
+    asked = open_loop("chat", [*chat, Job(1000.0, "b", 1.0)])
+    assert simulate(asked, BalancePolicy(), HookTimes(30.0)).switches <= 4
+    assert simulate(asked, FifoPolicy(), HookTimes(30.0)).switches > 10

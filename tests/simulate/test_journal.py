@@ -53,6 +53,8 @@ async def serve(switcher: ModelSwitcher, requests: int) -> None:
             pass
         finally:
             switcher.leave(ticket)
+            if seconds < 1.0:
+                switcher.announce("b")
 
     async with asyncio.TaskGroup() as group:
         for _ in range(requests):
@@ -142,6 +144,7 @@ def test_requests_and_hooks_are_read_as_they_were(record: Record) -> None:
     assert len(asked.jobs) == 200
     assert set(asked.models) == {"a", "b"}
     assert {job.max_tokens for job in asked.jobs} == {50}
+    assert {job.then for job in asked.jobs} == {None, "b"}
     times = past.times(HookTimes(), cost_is_given=False)
     assert times.mean("wake", "a") == pytest.approx(9.0)
     assert times.mean("sleep", "b") == pytest.approx(1.0)

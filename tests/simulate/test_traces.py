@@ -41,6 +41,11 @@ def test_the_clients_own_limit_and_a_priority_are_kept(tmp_path: Path) -> None:
     assert (untold.max_tokens, untold.priority) == (None, 1.0)
 
 
+def test_a_hint_at_the_next_model_is_kept(tmp_path: Path) -> None:
+    trace = write(tmp_path, "t,model,prompt_tokens,output_tokens,next\n0,a,1,1,b\n1,b,1,1,\n")
+    assert [job.then for job in read_traces([trace]).jobs] == ["b", None]
+
+
 def test_azures_services_meet_on_their_common_clock(tmp_path: Path) -> None:
     header = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
     code = write(tmp_path, f"{header}2023-11-16 18:17:03.9799600,4808,10\n", "code.csv")

@@ -60,6 +60,8 @@ class Switchboard(Renewal):
                 self._take_order(number, model, by)
             case ev.OrderWithdrawn(number):
                 self.orders.pop(number, None)
+            case ev.Announced(model) if model in self.lanes:
+                self._announce(self.lanes[model])
             case ev.RequestReturned(ticket):
                 self._return(ticket, now)
             case ev.Surveyed(awake, unclear):
@@ -106,6 +108,8 @@ class Switchboard(Renewal):
                 self.dirty = True
             case "defer":
                 self._mature(lane)
+            case "hint":
+                self._look_at_hint(lane)
             case "drain":
                 self.fold(now)
                 self._cut(lane)

@@ -71,6 +71,8 @@ class BoardForm(NamedTuple):
     awake: tuple[str, ...]
     plan: PlanForm | None
     orders: tuple[str, ...]
+    hints: tuple[tuple[str, int], ...]
+    """Who was announced, oldest first, and how often that is looked at yet."""
     dirty: bool
     turn_asked: bool
     closed: bool
@@ -109,6 +111,7 @@ def canonical(board: Switchboard) -> BoardForm:
         awake=tuple(lane.name for lane in board.awake),
         plan=None if board.plan is None else _plan_form(board.plan),
         orders=tuple(lane.name for lane in board.orders.values()),
+        hints=tuple((lane.name, looks) for lane, looks in board.hints.items()),
         dirty=board.dirty,
         turn_asked=board.turn_asked,
         closed=board.closed,
@@ -153,6 +156,7 @@ def copied(board: Switchboard, renamed: dict[Ticket, Ticket]) -> Switchboard:
     new.restore = None if board.restore is None else lanes[board.restore.name]
     new.stale = {lanes[lane.name] for lane in board.stale}
     new.orders = {number: lanes[lane.name] for number, lane in board.orders.items()}
+    new.hints = {lanes[lane.name]: looks for lane, looks in board.hints.items()}
     new.asking = set(board.asking)
     new.costs = board.costs.copy()
     new.services = board.services.copy(lanes)

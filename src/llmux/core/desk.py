@@ -44,6 +44,7 @@ class Desk:
         models: Iterable[LaneSettings],
         *,
         rate_windows: tuple[float, ...] = (),
+        hint_secs: float | None = None,
         needs: Needs | None = None,
         capacities: Mapping[str, float] = EXCLUSIVE,
         survey: bool = False,
@@ -57,6 +58,10 @@ class Desk:
         """Models that are awake and admit, longest awake first."""
         self.plan: Plan | None = None
         self.orders: dict[int, Lane] = {}
+        self.hint_secs = hint_secs
+        """How long a hint counts; None: hints are not listened to."""
+        self.hints: dict[Lane, int] = {}
+        """Models that clients have announced, oldest first, and how often each is looked at yet."""
         self.asking: set[str] = set()
         """Models about which the policy was asked and has not answered yet."""
         self.dirty = False

@@ -11,7 +11,7 @@ from llmux.errors import LlmuxError
 
 AlarmKey = tuple[str, str] | tuple[str, Ticket]
 """What an alarm is for: ("min_active", model), ("rest", model), ("ask", model),
-("stuck", model), ("overdue", model), ("defer", model), ("drain", model) or
+("stuck", model), ("overdue", model), ("defer", model), ("drain", model), ("hint", model) or
 ("deadline", ticket)."""
 
 

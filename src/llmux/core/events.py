@@ -108,6 +108,13 @@ class OrderWithdrawn:
 
 
 @dataclass(frozen=True, slots=True)
+class Announced:
+    """A client that has just been answered has said that it asks for `model` next."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class RequestReturned:
     """A request that was inside has to wait again: its backend died before it answered."""
 
@@ -149,7 +156,7 @@ class Reconfigured:
     Of those that are up, `renewed` have to sleep by their old hooks before they are woken again,
     and so have `mended`, of which only what puts them to sleep is new, unless the old has failed.
     Models that are new were found `awake`, or nobody knows (`unclear`), or they sleep.
-    `rate_windows` are those of a policy that is new too.
+    `rate_windows` and `hint_secs` are those of a policy that is new too.
     """
 
     models: tuple[LaneSettings, ...]
@@ -159,6 +166,7 @@ class Reconfigured:
     unclear: tuple[str, ...] = ()
     rate_windows: tuple[float, ...] | None = None
     max_buffered: int | None = None
+    hint_secs: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +187,7 @@ Event = (
     | AlarmRang
     | OrderGiven
     | OrderWithdrawn
+    | Announced
     | RequestReturned
     | Surveyed
     | BackendDied

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from llmux.core import effects as fx
 from llmux.core import news as n
+from llmux.core.hints import Hints
 from llmux.core.lane import Lane, Phase
-from llmux.core.wishes import Wishes
 
 LADDER = 6
 """Steps of every breaker; the waiting time doubles with each."""
@@ -23,7 +23,7 @@ def pause(lane: Lane, level: int) -> float:
     return longest
 
 
-class Health(Wishes):
+class Health(Hints):
     """The rules for models that fail."""
 
     def _trip(self, lane: Lane, now: float) -> None:

@@ -47,5 +47,7 @@ class Holding(Health):
         elif target.waiting:
             matured = target.wish is Wish.MATURED
             self._note("policy", target, *facts, matured, reason=target.reason)
-        else:
+        elif target is self.restore:
             self._note("restore", target, *facts)
+        else:
+            self._note("announced", target, *facts)

@@ -31,6 +31,7 @@ _BY_NAME: Final = {
         ev.PrepareEnded,
         ev.OrderGiven,
         ev.OrderWithdrawn,
+        ev.Announced,
         ev.Surveyed,
         ev.BackendDied,
         ev.Recovered,
@@ -166,4 +167,5 @@ def _reconfigured(plain: dict[str, Any]) -> ev.Reconfigured:
         tuple(plain["unclear"]),
         None if windows is None else tuple(windows),
         plain["max_buffered"],
+        plain.get("hint_secs"),
     )

@@ -24,6 +24,7 @@ class Renewal(Life):
         self.max_buffered = event.max_buffered
         if event.rate_windows is not None:
             self._ask_anew(event.rate_windows)
+            self.hint_secs = event.hint_secs
         order: dict[str, Lane] = {}
         new: list[Lane] = []
         for settings in event.models:
@@ -92,6 +93,7 @@ class Renewal(Life):
         """Admit nobody to the model any more; who is inside may stay."""
         lane.change = Change.REMOVE
         self.dirty = True
+        self._drop_hint(lane)
         self._reject_waiting(lane, removed(lane.name))
         self._settle_orders(lane, removed(lane.name))
 

@@ -279,6 +279,11 @@ RULES: Final[Mapping[str, Rule]] = {
         _START,
         lambda one: _switched(one, "it was active before a wake that failed, and comes back"),
     ),
+    "announced": Rule(
+        "switch",
+        _START,
+        lambda one: _switched(one, "a client has announced that it comes next, and nobody waits"),
+    ),
     "retargeted": Rule(
         "switch",
         ("instead_of",),

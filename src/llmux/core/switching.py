@@ -73,6 +73,7 @@ class Switching(Holding):
 
     def _wanted(self, lane: Lane) -> bool:
         wanted = bool(lane.waiting) or lane in self.orders.values() or lane is self.restore
+        wanted = wanted or (lane in self.hints and not self.waiting_total)
         return wanted or (self.plan is not None and bool(self.plan.renewal))
 
     def _late(self) -> Lane | None:
@@ -133,7 +134,7 @@ class Switching(Holding):
         return None
 
     def _choose(self, now: float) -> Lane | None:
-        """Return where to go: who is overdue, an order, else the weightiest waiter who may go."""
+        """Return where to go: who is overdue, an order, else the weightiest waiter (or a hint)."""
         first = self._foremost()
         if first is not None:
             return first
@@ -270,7 +271,8 @@ class Switching(Holding):
         plan.wake_started = now
         target = plan.target
         why = said(target.reason, target.name)
-        why = why or ("requested" if target.waiting else "ordered")
+        asked = "requested" if target.waiting else "ordered"
+        why = why or ("announced" if target in self.hints and not target.waiting else asked)
         self._run(plan, "wake", target, why, now)
 
     def _barred(self, target: Lane) -> bool:
@@ -390,6 +392,7 @@ class Switching(Holding):
         bound = lane.settings.wake_timeout
         lane.loading_until = None if bound is None else plan.wake_started + bound
         self.awake.append(lane)
+        self._drop_hint(lane)
         self.plan = None
         self.restore = None
         average = self.costs.record(source, lane.name, plan.hook_seconds)
@@ -409,6 +412,7 @@ class Switching(Holding):
     def _fail(self, plan: Plan, event: ev.HookEnded, now: float) -> None:
         lane = plan.target
         lane.last_failure = now
+        self._drop_hint(lane)
         self.restore = None if lane is self.restore else plan.source
         self.news.append(n.SwitchFailed(lane.name, plan.source_name, event.error))
         back = None if self.restore is None else self.restore.name

@@ -27,9 +27,12 @@ class Wishes(Desk):
     # ---- the policy ----------------------------------------------------------------------
 
     def askable(self) -> list[Lane]:
-        """Return the inactive models that somebody waits for, oldest waiter first."""
+        """Return the inactive models that somebody waits for, oldest waiter first.
+
+        Where nobody waits or is served: those that a client has announced, oldest hint first.
+        """
         if not self.waiting_total:
-            return []
+            return self.hinted() if self.hints else []
         found = [
             lane
             for lane in self.lanes.values()
@@ -45,7 +48,7 @@ class Wishes(Desk):
             for lane in self.lanes.values():
                 if lane.waiting and lane.phase is _ASLEEP and not lane.resting:
                     return True
-        return False
+        return bool(self.hints and not self.waiting_total and self.hinted())
 
     def _wished(self) -> list[Lane]:
         """Return those of the askable models that the policy wants now, oldest waiter first."""
@@ -53,6 +56,12 @@ class Wishes(Desk):
             if lane.wish is _NOW or lane.wish is _MATURED:
                 return [one for one in self.askable() if one.wish is _NOW or one.wish is _MATURED]
         return []
+
+    def hinted(self) -> list[Lane]:
+        """Return the announced models that may be woken, unless somebody is served."""
+        if any(lane.inside for lane in self.awake):
+            return []
+        return [one for one in self.hints if one.phase is _ASLEEP and not one.resting]
 
     def _end_turn(self) -> None:
         self.turn_asked = False
@@ -76,7 +85,7 @@ class Wishes(Desk):
             self._ask_later(asked, ASK_AGAIN_SECONDS)
             again = ASK_AGAIN_SECONDS
             self._note("preferred", asked, lane.name, again=again, reason=decision.reason)
-        if not lane.waiting or lane.phase is not _ASLEEP:
+        if not (lane.waiting or lane in self.hints) or lane.phase is not _ASLEEP:
             return
         lane.reason = decision.reason
         match decision:

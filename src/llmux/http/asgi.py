@@ -17,11 +17,11 @@ from llmux.core.priority import weight
 from llmux.core.ticket import INSIDE, Ticket
 from llmux.errors import BackendUnreachableError, BodyTooLargeError, LlmuxError
 from llmux.http import dialects, wire
+from llmux.http.announce import named
 from llmux.http.asgi_answer import BrokenAnswerError, HeldAnswer
 from llmux.http.backend import Backend
 from llmux.http.doors import SHIELD
 from llmux.http.gate import Meter
-from llmux.http.keys import Caller
 from llmux.http.limits import Limits
 from llmux.http.look import model_in, most_tokens_in
 from llmux.http.refusals import refuse_model
@@ -55,12 +55,14 @@ class _NoMeter:
 class _Asked(Ticket):
     """A ticket that knows its request's body, which is held until the answer is over anyway."""
 
-    __slots__ = ("body",)
+    __slots__ = ("body", "then")
 
     def __init__(self, switcher: ModelSwitcher, model: str, body: bytes) -> None:
         super().__init__(switcher.board.lane(model))
         switcher.enrol(self, model)
         self.body = body
+        self.then: str | None = None
+        """The model that its client says it asks for next."""
         self.size = len(body)
 
     def most_tokens(self) -> int | None:
@@ -173,15 +175,14 @@ class SwitchLayer:
         ticket.on_cut, ticket.on_lost = on_cut, on_lost
         started = False
         try:
-            caller: Caller | None = scope.get(CALLER)
-            granted = None if caller is None else caller.priority
-            ticket.weight = weight(ticket.weight, _priority(scope["headers"]), granted)
+            self._heed(ticket, scope)
             await switcher.admission(ticket)
             meter.waited(loop.time() - ticket.arrived)
             answer = await self._ask(scope, model, body, ticket, asked)
             meter.answered(answer.status, loop.time() - ticket.arrived)
             started = True
             await self._relay(send, answer, self._backend(model).limits)
+            self._announce(ticket)
         except LlmuxError as error:
             if answer is not None and started:
                 self._tell_cut(model, error.code, answer)
@@ -205,6 +206,20 @@ class SwitchLayer:
     def _tell_cut(self, model: str, reason: str, answer: HeldAnswer | None) -> None:
         shown = b"" if answer is None else answer.request_id
         self._tell(AnswerCut(model, reason, shown.decode("latin-1")))
+
+    def _heed(self, ticket: _Asked, scope: Scope) -> None:
+        """Read what the request says about itself beside its model; LlmuxError if it may not."""
+        fields, caller = scope["headers"], scope.get(CALLER)
+        announced = _said(fields, b"x-llmux-next")
+        ticket.then = None if announced is None else named(announced, self.switcher, caller)
+        granted = None if caller is None else caller.priority
+        ticket.weight = weight(ticket.weight, _priority(fields), granted)
+
+    def _announce(self, ticket: _Asked) -> None:
+        """Close the books on a whole answer, and tell what its client asks next."""
+        self.switcher.leave(ticket)
+        if ticket.then is not None:
+            self.switcher.announce(ticket.then)
 
     async def _relay(self, send: Send, answer: HeldAnswer, limits: Limits) -> None:
         """Hand the answer on, within the bounds for a silent backend and a client that stalls."""
@@ -293,6 +308,7 @@ async def _dial(backend: Backend) -> Upstream | OSError:
 def _request_head(scope: Scope, backend: Backend, length: int) -> bytes:
     """Write the head for the backend: the client's fields less what belongs to its connection."""
     dropped = set(wire.HOP_BY_HOP) | {b"host", b"content-length", b"expect", b"x-llmux-priority"}
+    dropped.add(b"x-llmux-next")
     fields: Iterable[tuple[bytes, bytes]] = scope["headers"]
     for name, value in fields:
         if name.lower() == b"connection":
@@ -307,8 +323,13 @@ def _request_head(scope: Scope, backend: Backend, length: int) -> bytes:
 
 
 def _priority(fields: Iterable[tuple[bytes, bytes]]) -> str | None:
-    said = [value for name, value in fields if name.lower() == b"x-llmux-priority"]
-    return b", ".join(said).decode("latin-1") if said else None
+    said = _said(fields, b"x-llmux-priority")
+    return None if said is None else said.decode("latin-1")
+
+
+def _said(fields: Iterable[tuple[bytes, bytes]], field: bytes) -> bytes | None:
+    said = [value for name, value in fields if name.lower() == field]
+    return b", ".join(said) if said else None
 
 
 def _has_body(fields: Iterable[tuple[bytes, bytes]]) -> bool:

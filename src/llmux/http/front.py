@@ -176,8 +176,12 @@ class Front(asyncio.Protocol):
     def _begin(self, request: Request) -> None:
         self._since = None
         self._partial = False
+        if request.known is not None:
+            exchange = self.exchange = self.gateway.exchange(self, request)
+            exchange.start()
+            return
         routes = self.gateway.routes
-        handler = None if request.known is not None else routes.find(request.path)
+        handler = routes.find(request.path)
         if handler is not None:
             try:
                 answer = routes.answer(handler, request)
@@ -189,7 +193,8 @@ class Front(asyncio.Protocol):
         elif request.max_forwards == 0:
             self._answer_last_hop(request)
         else:
-            exchange = self.exchange = self.gateway.exchange(self, request)
+            make = self.gateway.exchange if request.next_model is None else self.gateway.announcing
+            exchange = self.exchange = make(self, request)
             exchange.start()
 
     def _answer_last_hop(self, request: Request) -> None:

@@ -49,6 +49,10 @@ class Gate(Protocol):
         """The one exit, for waiting and for admitted tickets, harmless twice."""
         ...
 
+    def announce(self, model: str) -> None:
+        """Hear of a client that was answered just now and says that it asks for `model` next."""
+        ...
+
     def loading(self, ticket: Ticket) -> float:
         """Seconds for which a refused connect or a 503 may be retried after the wake."""
         ...

@@ -311,6 +311,9 @@ class RequestReader:
         elif key == b"x-llmux-priority":
             said = self._request.priority
             self._request.priority = value if said is None else said + b", " + value
+        elif key == b"x-llmux-next":
+            said = self._request.next_model
+            self._request.next_model = value if said is None else said + b", " + value
         elif key == b"max-forwards":
             if value.isdigit() and self._parser.get_method() in (b"OPTIONS", b"TRACE"):
                 self._request.max_forwards = int(value[:9])
@@ -416,6 +419,7 @@ class RequestReader:
             and self._te == 0
             and self._expect is None
             and request.priority is None
+            and request.next_model is None
             and not self._saw_upgrade
         )
 
@@ -446,6 +450,7 @@ _SPECIAL: Final = wire.HOP_BY_HOP | {
     b"expect",
     b"host",
     b"max-forwards",
+    b"x-llmux-next",
     b"x-llmux-priority",
     b"x-request-id",
     *WATCHED,

@@ -53,6 +53,7 @@ class Request:
         "lines",
         "max_forwards",
         "method",
+        "next_model",
         "old",
         "path",
         "priority",
@@ -83,6 +84,8 @@ class Request:
         """Its length as text, where its head is known."""
         self.priority: bytes | None = None
         """What its `x-llmux-priority` says, unread."""
+        self.next_model: bytes | None = None
+        """What its `x-llmux-next` says, unread."""
         self.request_id = b""
         self.caller: Caller | None = None
         """Who sends it, None where nobody has to say."""

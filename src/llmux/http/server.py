@@ -15,6 +15,7 @@ from typing import Final
 from llmux.core.news import AnswerCut
 from llmux.errors import DrainingError
 from llmux.http import wire
+from llmux.http.announce import announcing
 from llmux.http.backend import Backend
 from llmux.http.browser import BrowserGate
 from llmux.http.doors import Doors
@@ -66,6 +67,8 @@ class Gateway:
         self.limits_for = limits_for or (lambda _: limits)
         self.exchange: type[Exchange] = Exchange
         """What answers a request; `start` chooses it."""
+        self.announcing: type[Exchange] = announcing(Exchange)
+        """The same for a request that says what its client asks next."""
         self.stopping = False
         self.fronts: set[Front] = set()
         self.backends: dict[str, Backend] = {}
@@ -116,7 +119,7 @@ class Gateway:
         self._tls = tls
         for model in self._ports:
             self._add_backend(model)
-        self.exchange = exchange_for(one.limits for one in self.backends.values())
+        self._choose_exchange()
         self._sweep()
         backlog = 1024 if type(loop).__module__.startswith("uvloop") else 128
         try:
@@ -151,7 +154,11 @@ class Gateway:
                 self._former.add(old)
         for model in ports:
             self._add_backend(model)
+        self._choose_exchange()
+
+    def _choose_exchange(self) -> None:
         self.exchange = exchange_for(one.limits for one in self.backends.values())
+        self.announcing = announcing(self.exchange)
 
     def _add_backend(self, model: str) -> None:
         limits, backend = self.limits_for(model), self.backends.get(model)

@@ -29,6 +29,7 @@ from llmux.policy.base import (
     SwitchNow,
     SwitchPolicy,
 )
+from llmux.policy.fifo import Announced
 
 __all__ = [
     "BalanceOptions",
@@ -47,6 +48,8 @@ _GATE = 1.5
 _LINGER = 0.5
 """What the outage of a caller who may come back at once counts for, against those who wait."""
 _FEWEST_LULLS = 3
+_SOON = 0.25
+"""The share of short lulls above which a hint is not worth leaving an empty model."""
 _SOONEST = 0.001
 _MOST_TERMS = 400
 _USUAL_WINDOWS = 2
@@ -86,10 +89,11 @@ class BalancePolicy(SwitchPolicy):
 
     def __init__(self, options: BalanceOptions | None = None) -> None:
         self.options = options if options is not None else BalanceOptions()
-        # The base declares rate_windows for the class; ours are an option of each instance.
+        # The base declares these two for the class; ours are options of each instance.
         vars(self)["rate_windows"] = self.options.rate_windows_secs
         ours = type(self).on_pending_request is BalancePolicy.on_pending_request
         vars(self)["same_for_all"] = ours
+        vars(self)["hint_secs"] = self.options.hint_secs
         self._seen: Snapshot | None = None
         self._answer: Decision = Skip()
 
@@ -102,6 +106,8 @@ class BalancePolicy(SwitchPolicy):
     def on_pending_request(self, context: PolicyContext) -> Decision:
         """Answer for the whole snapshot at once, whoever of those who wait is asked about."""
         snapshot = context.snapshot
+        if not context.target_queue_depth:
+            return self._follow(snapshot, context.target_model)
         if snapshot is not self._seen:
             verdict = self.weigh(snapshot)
             reason = Weighing(snapshot, verdict)
@@ -112,6 +118,17 @@ class BalancePolicy(SwitchPolicy):
                 self._answer = Skip(ask_again=verdict.ask_again, reason=reason)
             self._seen = snapshot
         return self._answer
+
+    def _follow(self, snapshot: Snapshot, announced: str) -> Decision:
+        """Answer a hint: go, unless the awake model's callers often come back sooner than that."""
+        if snapshot.active is not None:
+            awake = snapshot.models[snapshot.active]
+            scales = _Scales(self.options, snapshot)
+            trip = scales.read(awake)[1] + scales.read(snapshot.models[announced])[2]
+            soon = sum([1 for lull in awake.lulls if lull <= trip])
+            if soon > _SOON * len(awake.lulls):
+                return Skip(reason=f"{announced} was announced, but its callers come back soon")
+        return SwitchNow(reason=Announced())
 
     def weigh(self, snapshot: Snapshot) -> Verdict:
         """Evaluate the rules on one snapshot."""

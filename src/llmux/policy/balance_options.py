@@ -38,6 +38,8 @@ class BalanceOptions:
     """Longest time to the next lull that is reckoned with."""
     linger_secs: float = 2.0
     """How long a model that has just become empty may be held for callers who come back at once."""
+    hint_secs: float = 2.5
+    """How long a client's hint at its next model counts after its answer."""
     age_value_secs: float = 20.0
     """Seconds waited that count as one more waiter when the target is chosen."""
     ask_least_secs: float = 0.25

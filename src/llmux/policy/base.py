@@ -81,7 +81,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class PolicyContext:
-    """Why a policy is asked: somebody waits for `target_model`, which is not active."""
+    """Why a policy is asked: somebody waits for `target_model`, which is not active.
+
+    Or, where the policy has `hint_secs`: a client has said that it asks for it next.
+    """
 
     target_model: str
     active_model: str | None = None
@@ -234,6 +237,13 @@ class SwitchPolicy:
     same_for_all: ClassVar[bool] = False
     """Whether `on_pending_request` answers from the snapshot alone, whoever is asked about: then
     it is asked once for all who wait at that moment."""
+
+    hint_secs: ClassVar[float | None] = None
+    """Seconds after its answer for which a client's hint counts: the model that it asks for next.
+
+    While nobody waits and nobody is served, the policy is asked about that model, too, with a
+    `target_queue_depth` of 0. None: it is never asked about a model for which nobody waits.
+    """
 
     @classmethod
     def from_config(cls, config: object, options: Mapping[str, Any]) -> Self:

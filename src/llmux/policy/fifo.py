@@ -16,6 +16,9 @@ from llmux.policy.base import (
     SwitchPolicy,
 )
 
+HINT_SECS = 2.5
+"""How long a client's hint counts after its answer."""
+
 
 class Oldest(Reason):
     """Somebody has waited so many seconds, and it is the turn of this model."""
@@ -39,6 +42,18 @@ class Oldest(Reason):
         return {"oldest_wait_secs": self.waited}
 
 
+class Announced(Reason):
+    """A client has said that it asks for this model next, and nobody waits for any."""
+
+    __slots__ = ()
+
+    rule = "announced"
+
+    def sentence(self, model: str) -> str:
+        """Say so."""
+        return f"woke {model}: a client has announced it, and nobody waits"
+
+
 class FifoPolicy(SwitchPolicy):
     """Always `SwitchNow`; the board then serves the model with the oldest waiting request.
 
@@ -53,7 +68,7 @@ class FifoPolicy(SwitchPolicy):
     ) -> None:
         self.settings = PolicySettings(request_timeout, drain_before_switch, min_active_duration)
         if type(self) is FifoPolicy:  # it looks at no rates, so nobody has to keep them
-            vars(self)["rate_windows"] = ()
+            vars(self).update(rate_windows=(), hint_secs=HINT_SECS)
 
     @classmethod
     def from_config(cls, config: object, options: Mapping[str, Any]) -> Self:
@@ -70,7 +85,7 @@ class FifoPolicy(SwitchPolicy):
 
     def on_pending_request(self, context: PolicyContext) -> Decision:
         """Switch as soon as the board may."""
-        return SwitchNow(reason=Oldest(context))
+        return SwitchNow(reason=Oldest(context) if context.target_queue_depth else Announced())
 
     async def prepare_switch(self, context: SwitchContext) -> None:
         """Wait for the requests in flight when told to drain; the model's own key comes first."""

@@ -60,6 +60,7 @@ class Driver:
         self.board = board(
             lanes,
             rate_windows=tuple(policy.rate_windows),
+            hint_secs=policy.hint_secs,
             survey=survey,
             max_buffered=max_buffered,
         )

@@ -84,6 +84,10 @@ class ModelSwitcher(Driver):
         if self.board.leave(ticket, self._now()):
             self.tell(ev.Looked())
 
+    def announce(self, model: str) -> None:
+        """Hear of a client that was answered just now and says that it asks for `model` next."""
+        self.tell(ev.Announced(model))
+
     def answered(self, ticket: Ticket) -> None:
         """Hear that the backend has given an answer other than 503: it has finished loading."""
         if ticket.stage == INSIDE:

@@ -172,6 +172,8 @@ class _Run:
         if seat.index not in self.ends:
             self._lively = self._loop.time()
             self._switcher.leave(seat)
+            if seat.job.then is not None:
+                self._switcher.announce(seat.job.then)
             self._end(seat)
 
     def _refuse(self, seat: Seat, error: LlmuxError) -> None:

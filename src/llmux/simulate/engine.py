@@ -121,7 +121,11 @@ class _Engine:
         settings: Mapping[str, LaneSettings],
         progress: Progress | None,
     ) -> None:
-        self.board = Switchboard(settings.values(), rate_windows=tuple(policy.rate_windows))
+        self.board = Switchboard(
+            settings.values(),
+            rate_windows=tuple(policy.rate_windows),
+            hint_secs=policy.hint_secs,
+        )
         self.hooks: list[tuple[float, float]] = []
         self.switches = 0
         self.reasons: list[tuple[float, str, str]] = []
@@ -236,6 +240,8 @@ class _Engine:
             self._tell(ev.Looked())
             if self._prepare is not None:
                 self._go_on()
+        if seat.job.then is not None:
+            self._tell(ev.Announced(seat.job.then))
         self._end(seat)
 
     def _end(self, seat: Seat) -> None:

@@ -36,6 +36,7 @@ class _Begin(Struct):
     rate_windows: list[_Weight]
     max_buffered: _Count | None
     models: list[LaneSettings]
+    hint_secs: _Weight | None = None
 
 
 class _Line(Struct, array_like=True, forbid_unknown_fields=True):
@@ -136,6 +137,7 @@ class _Settings(Struct):
     unclear: list[str]
     rate_windows: list[_Weight] | None
     max_buffered: _Count | None
+    hint_secs: _Weight | None = None
 
 
 class _Reconfigured(_Named):
@@ -178,6 +180,7 @@ _FACTS: Final[Mapping[str, type[_Named]]] = {
     "PrepareEnded": _AboutRequest,
     "OrderGiven": _Ordered,
     "OrderWithdrawn": _AboutRequest,
+    "Announced": _AboutModel,
     "Surveyed": _Surveyed,
     "BackendDied": _Died,
     "Recovered": _AboutModel,

@@ -127,6 +127,7 @@ class Asked:
     start: float | None = None
     end: float | None = None
     most: int | None = None
+    then: str | None = None
 
 
 class Ran(NamedTuple):
@@ -166,7 +167,9 @@ class History:
             else:
                 service = means.get(one.model, overall)
             own = self.models[one.model].priority if one.model in self.models else 1.0
-            jobs.append(Job(one.arrival - first, one.model, service, one.weight / own, one.most))
+            weight = one.weight / own
+            arrival = one.arrival - first
+            jobs.append(Job(arrival, one.model, service, weight, one.most, then=one.then))
         return open_loop("journal", sorted(jobs, key=lambda job: job.arrival)[::every])
 
     def times(self, given: HookTimes, *, cost_is_given: bool) -> HookTimes:
@@ -231,6 +234,8 @@ class _Reader:
         """What has to be added to the board's clock to have seconds since 1970."""
         self._asked: dict[int, Asked] = {}
         self._running: dict[int, tuple[str, str, bool, float]] = {}
+        self._left: Asked | None = None
+        """Who has left last."""
 
     def take(self, said: Any) -> None:
         if isinstance(said, dict):
@@ -248,6 +253,7 @@ class _Reader:
                 number, most = rest
                 if (gone := self._asked.pop(number, None)) is not None:
                     gone.end, gone.most = when, most
+                self._left = gone
             case "told":
                 self._told(when, *rest)
             case "policy":
@@ -277,6 +283,8 @@ class _Reader:
             self._past.models.update(
                 (one["name"], LaneSettings(**one)) for one in fact[1]["models"]
             )
+        elif fact[0] == "Announced" and self._left is not None:
+            self._left.then = fact[1]
         elif fact[0] == "RequestReturned" and fact[1] in self._asked:
             self._asked[fact[1]].start = None
         for kind, number, *rest in orders:

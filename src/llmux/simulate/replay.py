@@ -137,6 +137,7 @@ class _Player:
         self._board = Switchboard(
             [LaneSettings(**one) for one in said["models"]],
             rate_windows=tuple(said["rate_windows"]),
+            hint_secs=said.get("hint_secs"),
             survey=True,
             max_buffered=said["max_buffered"],
         )

@@ -116,6 +116,7 @@ CLOSED: Final[Mapping[str, Callable[[int], Workload]]] = {
     ),
     "users22": lambda seed: Users("users22", (("a", 20), ("b", 2)), think=20.0, seed=seed),
     "agent": lambda seed: Agents("agent", seed=seed),
+    "agent-hints": lambda seed: Agents("agent-hints", seed=seed, hints=True),
 }
 """The closed-loop workloads of the yardstick, from a seed."""
 

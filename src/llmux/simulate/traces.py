@@ -12,7 +12,7 @@ import gzip
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
@@ -85,10 +85,7 @@ def read_traces(paths: Sequence[Path], rates: Rates | None = None, every: int = 
     name = "+".join(_stem(path) for path in paths)
     return open_loop(
         name,
-        (
-            Job(job.arrival - first, job.model, job.service, job.priority, job.max_tokens)
-            for job in jobs[::every]
-        ),
+        (replace(job, arrival=job.arrival - first) for job in jobs[::every]),
     )
 
 
@@ -180,12 +177,14 @@ class _Reader:
         priority = optional("priority", float)
         if priority == 0:
             raise _FieldError("priority", "'0' is not a number above 0")
+        index = where.get("next", len(row))
         return Job(
             arrival,
             model,
             service,
             1.0 if priority is None else priority,
             None if limit is None else int(limit),
+            then=(row[index].strip() or None) if index < len(row) else None,
         )
 
 

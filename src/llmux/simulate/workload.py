@@ -29,6 +29,8 @@ class Job:
     """The client's own limit on the answer; the only hint of its length that a policy may see."""
     user: int = 0
     """Who asks, in a closed loop."""
+    then: str | None = None
+    """The model that the client says it asks for next, once this is answered."""
 
 
 class Source(Protocol):
@@ -166,6 +168,8 @@ class Agents:
     gap: float = 2.0
     requests: int = 3000
     seed: int = 0
+    hints: bool = False
+    """Each call says which model is asked next."""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -212,8 +216,11 @@ class _Team:
         self._left -= width
         dice = self._dice[agent]
         arrival = since + dice.uniform(0.0, self._recipe.gap)
+        recipe = self._recipe
+        other = recipe.worker if model == recipe.planner else recipe.planner
+        then = other if recipe.hints else None
         return [
-            Job(arrival, model, lognormal(dice, mean, self._recipe.cv), user=agent)
+            Job(arrival, model, lognormal(dice, mean, recipe.cv), user=agent, then=then)
             for _ in range(width)
         ]
 

@@ -233,6 +233,7 @@ class Journal:
             "continues": continues,
             "policy": {"name": name, "options": dict(options)},
             "rate_windows": self._board.rate_windows,
+            "hint_secs": self._board.hint_secs,
             "max_buffered": self._board.max_buffered,
             "models": [asdict(lane.settings) for lane in lanes],
         }

@@ -158,6 +158,9 @@ class _Exam:
         windows: object = policy.rate_windows
         if not isinstance(windows, (tuple, list)) or not all(map(_above_zero, windows)):
             self.find(f"rate_windows is {windows!r}; a tuple of seconds above 0 would do")
+        hint: object = policy.hint_secs
+        if hint is not None and not _above_zero(hint):
+            self.find(f"hint_secs is {hint!r}; None or seconds above 0 would do")
 
     def _scene(self, policy: SwitchPolicy, build: Callable[..., Any]) -> None:
         snapshot = build(policy.rate_windows)

@@ -1,0 +1,67 @@
+"""Requests that say which model their client asks for next: the field `x-llmux-next`.
+
+The name is judged before the request goes its way, as the request's own is, and the gate hears of
+it when the answer has ended whole. This file refuses to know what a gate makes of it.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from llmux.errors import BadRequestError, LlmuxError
+from llmux.http.gate import Gate
+from llmux.http.keys import Caller
+from llmux.http.refusals import refuse_model, unknown_model
+from llmux.http.relay import Exchange
+from llmux.http.timed import TimedExchange
+
+
+def named(said: bytes, gate: Gate, caller: Caller | None) -> str:
+    """Return the model that the field names; LlmuxError where its client may not ask for it."""
+    model = said.decode("utf-8", "replace").strip(" \t")
+    if not model:
+        raise BadRequestError("x-llmux-next names no model; leave it out, or name one.")
+    if caller is not None and not caller.may_use(model):
+        raise refuse_model(model)
+    if not gate.is_registered(model):
+        raise unknown_model(model)
+    return model
+
+
+class AnnouncingExchange(Exchange):
+    """An exchange that tells the gate, once its answer has ended, what its client asks next."""
+
+    __slots__ = ()
+
+    def start(self) -> None:
+        """Judge what is announced first."""
+        try:
+            self._next_model()
+        except LlmuxError as error:
+            self.arrived = self._front.gateway.loop.time()
+            self._fail(error)
+        else:
+            super().start()
+
+    def on_end(self) -> None:
+        """Close the books, then announce: the model may be empty now."""
+        served = self._listed and not self._over
+        super().on_end()
+        if served:
+            with suppress(LlmuxError):  # the model may have left the config meanwhile
+                self._front.gateway.gate.announce(self._next_model())
+
+    def _next_model(self) -> str:
+        request = self._request
+        return named(request.next_model or b"", self._front.gateway.gate, request.caller)
+
+
+class TimedAnnouncingExchange(AnnouncingExchange, TimedExchange):
+    """The same where a backend's silence is bounded."""
+
+    __slots__ = ()
+
+
+def announcing(kind: type[Exchange]) -> type[Exchange]:
+    """Return the class that announces, and is else as `kind`."""
+    return TimedAnnouncingExchange if kind is TimedExchange else AnnouncingExchange
