@@ -33,7 +33,7 @@ MARK = "LLMUX_CRASH_SITE"
 """The environment variable by which everything that was started here is found again."""
 OWNER = "LLMUX_CRASH_OWNER"
 """The one that says by whom."""
-PATIENCE = 20.0
+PATIENCE = 40.0
 """Seconds after which what has to happen counts as not happening."""
 
 
@@ -110,9 +110,9 @@ class Site:
         config = {
             "port": self.port,
             "models": models,
-            "health": {"interval_secs": 0.5, "failures": 2, "breaker_min_secs": 0.2},
+            "health": {"interval_secs": 0.5, "failures": 4, "breaker_min_secs": 0.2},
             "bounds": {
-                "alive_timeout_secs": 0.3,
+                "alive_timeout_secs": 0.6,
                 "wake_timeout_secs": 10,
                 "sleep_timeout_secs": 10,
                 "shutdown_grace_secs": 5,
