@@ -27,6 +27,7 @@ from llmux.http.asgi_answer import BrokenAnswerError
 from llmux.policy import Decision, FifoPolicy, PolicyContext, SwitchNow, SwitchPolicy
 from llmux.runtime.hooks import HookRunner, HookSpec
 from llmux.runtime.switcher import ModelSwitcher
+from tests.e2e.house import until
 from tests.ports import free_port
 
 
@@ -86,6 +87,12 @@ def test_build_app_serves_the_openai_client_under_uvicorn(
         with pytest.raises(openai.NotFoundError, match="not found"):
             client.chat.completions.create(model="zz", messages=messages)
         assert switcher.active_model() == "a"
+        with pytest.raises(openai.NotFoundError, match="'zz' not found"):
+            hint = {"x-llmux-next": "zz"}
+            client.chat.completions.create(model="a", messages=messages, extra_headers=hint)
+        hint = {"x-llmux-next": "b"}
+        client.chat.completions.create(model="a", messages=messages, extra_headers=hint)
+        until(lambda: switcher.active_model() == "b", "the announced model is woken")
 
 
 def test_the_layer_hands_on_what_names_no_model(tmp_path: Path, ports: dict[str, int]) -> None:
