@@ -30,7 +30,7 @@ YES, NO, REFUSES, SILENT, UNFIT, UNASKED = (
 class Stage:
     """A model as its two probes see it: each says the latest line that has come, by the clock.
 
-    `asked` counts the questions to `alive`; each takes `seconds`.
+    `asked` counts the questions to `alive`; each takes `seconds`, as silence of the port does.
     """
 
     alive: dict[float, Look] | Look | None
@@ -61,7 +61,10 @@ class Stage:
         return _latest(self.alive)
 
     async def knock(self) -> Look:
-        return _latest(self.port)
+        look = _latest(self.port)
+        if look is SILENT:
+            await asyncio.sleep(self.seconds)
+        return look
 
 
 def _latest(lines: dict[float, Look] | Look) -> Look:

@@ -232,6 +232,12 @@ def test_the_pulse(alive: Look | None, port: Look, traits: Traits, pulse: Pulse)
     assert run_virtual(Stage(alive, port, traits).witness().pulse()) is pulse
 
 
+def test_a_hang_that_answers_neither_question_is_known_after_one_bound_of_alive() -> None:
+    """A server that stands still with a full backlog is silent for both of them."""
+    stage = Stage(SILENT, SILENT, seconds=5.0)
+    assert timed(stage.witness().pulse()) == (Pulse.HUNG, 5.0)
+
+
 def test_a_server_that_loads_behind_a_yes_is_not_dead() -> None:
     """`alive: "true"` and a server that needs a minute to open its port: no second start.
 

@@ -205,8 +205,12 @@ class Witness:
         """
         if refused:
             self._loads_until = 0.0
-        alive = await self._ask()
-        port = await self._port()
+        # Side by side: one that hangs may take the whole bound of either to be silent.
+        alive, port = await asyncio.gather(self._ask(), self._knock())
+        if port.agrees and alive is not None and not alive.agrees:
+            port = await self._knock()  # it may have died since
+        if not port.agrees and self.last_error is None:
+            self.last_error = port.error
         if port.agrees:
             self._loads_until = 0.0
         if port.answer is Answer.REFUSES:
