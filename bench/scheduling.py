@@ -6,6 +6,11 @@
     python bench/scheduling.py --trace FILE:5     a trace, each fifth request of it
     python bench/scheduling.py --rivals           what others do beside it
     python bench/scheduling.py --limits           clients say how long each answer may get
+    python bench/scheduling.py --bare             without the reference: a tenth of the time
+    python bench/scheduling.py --speed            what a decision and a replay cost
+
+The reference takes most of the time. A long run can be split by --costs or --workloads, each part
+with a --json of its own, and `--merge FILE...` prints what they are together.
 
 Seeds are pooled: a ratio is that of the means over all requests of all seeds. The reference knows
 every arrival and length and has no jitter; it is exact for two models, and for more the best that
@@ -17,7 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import exp, log
@@ -25,9 +30,13 @@ from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.progress import Progress
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.clairvoyant import least_wait
+from bench.decisions import tell_speed
 from bench.rivals import Collation, Exhaustive, Quantum
 from llmux.policy import FifoPolicy, SwitchPolicy
 from llmux.policy.balance import BalancePolicy
@@ -63,9 +72,12 @@ class Pooled:
         return percentile(sorted(self.waits[policy]), 0.99)
 
     def ratios(self) -> dict[str, float]:
-        least = self.least / len(self.waits["balance"])
-        means = {f"{name}/CV": self.mean(name) / least for name in POLICIES}
+        means = {}
+        if self.least:
+            least = self.least / len(self.waits["balance"])
+            means = {f"{name}/CV": self.mean(name) / least for name in POLICIES}
         return means | {
+            "balance/oldest": self.mean("balance") / self.mean("oldest"),
             "fifo-2.4/oldest p99": self.tail("fifo-2.4") / self.tail("oldest"),
             "balance/oldest p99": self.tail("balance") / self.tail("oldest"),
             "balance/fifo-2.4": self.mean("balance") / self.mean("fifo-2.4"),
@@ -94,8 +106,9 @@ def serve(policy: str, workload: Workload, hooks: HookTimes) -> Outcome:
 
 
 def measure(
-    make: Callable[[int], OpenLoop], cost: str, jitter: float, beam: int, seed: int
+    make: Callable[[int], OpenLoop], cost: str, jitter: float, beam: int | None, seed: int
 ) -> Pooled:
+    """Serve one workload under every policy; without a beam nothing is compared with the best."""
     workload = make(seed)
     hooks = hook_times(cost, workload.models, jitter, seed)
     pooled = Pooled()
@@ -103,6 +116,8 @@ def measure(
         outcome = serve(policy, workload, hooks)
         pooled.waits[policy] = [row.wait for row in outcome.rows]
         pooled.switches[policy] = outcome.switches
+    if beam is None:
+        return pooled
     still = replace(hooks, jitter=0.0)
     most = min(sum(row.wait for row in serve(one, workload, still).rows) for one in POLICIES)
     width = beam if len(workload.models) > 2 else None
@@ -152,30 +167,60 @@ def open_loops(args: argparse.Namespace) -> None:
             cases.append((Path(one).name, cost, tries, partial(from_trace, one)))
     if args.limits:
         cases = [(name, cost, tries, partial(limited, make)) for name, cost, tries, make in cases]
-    columns: dict[str, list[float]] = {}
+    beam = None if args.bare else args.beam
     rows: list[dict[str, Any]] = []
-    with Pool(args.processes) as workers:
+    bar = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    with Pool(args.processes) as workers, bar:
+        task = bar.add_task("cases x seeds", total=sum(len(tries) for _, _, tries, _ in cases))
         jobs = [
-            workers.starmap_async(
-                measure, [(make, cost, args.jitter, args.beam, seed) for seed in tries]
-            )
+            [
+                workers.apply_async(
+                    measure,
+                    (make, cost, args.jitter, beam, seed),
+                    callback=lambda _: bar.advance(task),
+                )
+                for seed in tries
+            ]
             for _, cost, tries, make in cases
         ]
-        for (name, cost, _, _), job in zip(cases, jobs, strict=True):
-            ratios = pool(job.get()).ratios()
-            if not columns:
-                print(f"{'workload':<28}{'cost':>13}" + "".join(f"{one:>21}" for one in ratios))
-            shown = "".join(f"{ratio:21.3f}" for ratio in ratios.values())
-            print(f"{name:<28}{cost:>13}{shown}", flush=True)
+        for (name, cost, _, _), parts in zip(cases, jobs, strict=True):
+            ratios = pool([part.get() for part in parts]).ratios()
             rows.append({"workload": name, "cost": cost, **ratios})
-            for one, ratio in ratios.items():
-                columns.setdefault(one, []).append(ratio)
-    mean = {one: exp(sum(map(log, some)) / len(some)) for one, some in columns.items()}
-    worst = {one: max(some) for one, some in columns.items()}
-    for name, figures in (("geometric mean", mean), ("worst", worst)):
-        print(f"{name:<41}" + "".join(f"{ratio:21.3f}" for ratio in figures.values()))
+            if len(rows) == 1:
+                head(ratios)
+            line(name, cost, ratios)
+    whole = together(rows)
     if args.json:
-        Path(args.json).write_text(json.dumps({"mean": mean, "worst": worst, "cases": rows}))
+        Path(args.json).write_text(json.dumps({**whole, "cases": rows}))
+
+
+def head(ratios: Mapping[str, float]) -> None:
+    print(f"{'workload':<28}{'cost':>13}" + "".join(f"{one:>21}" for one in ratios))
+
+
+def line(name: str, cost: str, ratios: Mapping[str, float]) -> None:
+    shown = "".join(f"{ratio:21.3f}" for ratio in ratios.values())
+    print(f"{name:<28}{cost:>13}{shown}", flush=True)
+
+
+def together(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Print and return the geometric mean and the worst of each column."""
+    columns = [one for one in rows[0] if one not in {"workload", "cost"}]
+    mean = {one: exp(sum(log(row[one]) for row in rows) / len(rows)) for one in columns}
+    worst = {one: max(row[one] for row in rows) for one in columns}
+    line("geometric mean", f"{len(rows)} cases", mean)
+    line("worst", "", worst)
+    return {"mean": mean, "worst": worst}
+
+
+def merge(files: Sequence[str]) -> None:
+    """Print what several parts of one run are together."""
+    rows = [row for one in files for row in json.loads(Path(one).read_text())["cases"]]
+    head({one: 0.0 for one in rows[0] if one not in {"workload", "cost"}})
+    for row in rows:
+        figures = {one: value for one, value in row.items() if one not in {"workload", "cost"}}
+        line(row["workload"], row["cost"], figures)
+    together(rows)
 
 
 def per_hour(name: str, cost: str, jitter: float, seed: int) -> dict[str, tuple[int, float]]:
@@ -224,9 +269,20 @@ def main() -> None:
     parser.add_argument("--closed", action="store_true", help="the closed loops instead")
     parser.add_argument("--rivals", action="store_true", help="what others do, too")
     parser.add_argument("--limits", action="store_true", help="max_tokens are the true lengths")
+    parser.add_argument("--bare", action="store_true", help="without the reference")
+    parser.add_argument("--speed", action="store_true", help="decisions and replays, in seconds")
+    parser.add_argument(
+        "--merge", nargs="+", metavar="FILE", help="print parts of one run together"
+    )
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
+    if args.merge:
+        merge(args.merge)
+        return
+    if args.speed:
+        tell_speed()
+        return
     if args.rivals:
         POLICIES.extend(RIVALS)
     (closed_loops if args.closed else open_loops)(args)
