@@ -18,7 +18,7 @@ from llmux.config import AuthConfig, KeyConfig
 from llmux.core.priority import weight
 from llmux.errors import LlmuxError
 from llmux.http.browser import BrowserGate
-from llmux.http.doors import Doors
+from llmux.http.doors import CREDENTIALS, Doors
 from llmux.http.heads import request_start
 from llmux.http.keys import make_keyring
 from llmux.http.known import Memo
@@ -193,8 +193,9 @@ class _Readers:
         for part in pieces(dice, data):
             cut.feed(part)
         for one in whole.queue:
+            names = {line.partition(b":")[0].lower() for line in one.lines.split(b"\r\n")}
             let_in = one.error is None and not one.cors
-            if let_in and (one.caller is None or b"bearer x" in one.lines.lower()):
+            if let_in and (one.caller is None or names & CREDENTIALS):
                 raise Broken(f"somebody came in without a key: {one.lines!r}")
         if len(data) < _NEAR_THE_BOUND and list(map(_seen, whole.queue)) != list(
             map(_seen, cut.queue)

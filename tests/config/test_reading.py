@@ -15,6 +15,7 @@ from llmux.config import (
     Config,
     ConfigError,
     HttpProbe,
+    InvalidConfigError,
     Loaded,
     TcpProbe,
     load_config,
@@ -347,6 +348,15 @@ def test_a_kill_script_is_looked_for_as_the_other_hooks_are(tmp_path: Path) -> N
     (home / "c.yaml").write_text("models: {a: {port: 1, wake: x, sleep: y, kill: ./end.sh}}")
     (finding,) = script_findings(load_config(home / "c.yaml"), elsewhere)
     assert finding.message.startswith("`models.a.kill` runs in ")
+
+
+def test_thousands_of_mistakes_are_told_by_the_first_ones(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("x: 1\n" * 3000)
+    with pytest.raises(InvalidConfigError) as error:
+        load_config(tmp_path / "c.yaml")
+    twice = [one for one in error.value.findings if "twice" in one.message]
+    assert len(twice) == 499
+    assert "the first 500 are told" in error.value.findings[-1].message
 
 
 def test_a_script_with_a_name_that_no_file_can_have_stands_nowhere(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ never handed out by the loader. It refuses to know YAML, JSON and the file syste
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ from llmux.config.rules import REQUIRED, Rule, rules
 _DOORS: Final = frozenset(("auth", "tls"))
 """Sections that protect: what is misspelt there, or for one of them, must not run open."""
 _MOST_OPTIONS: Final = 10_000
+_MOST_TOLD: Final = 500
+"""Findings of one kind: whoever has more of them mends these first."""
 _DEEPEST_OPTIONS: Final = 50
 
 
@@ -41,6 +44,7 @@ class SchemaReader:
         """Whether the file says anything that llmux 2.4.0 did not know."""
         self._file = file
         self._budget = _MOST_OPTIONS
+        self._told: Counter[Kind] = Counter()
 
     def config(self, root: Node) -> Config:
         """Read the whole file, as far as it can be read."""
@@ -73,7 +77,13 @@ class SchemaReader:
         hint: str = "",
         kind: Kind = Kind.ERROR,
     ) -> None:
-        """Add a finding at a place of this file."""
+        """Add a finding at a place of this file; of each kind only so many are told."""
+        self._told[kind] += 1
+        if self._told[kind] > _MOST_TOLD:
+            return
+        if self._told[kind] == _MOST_TOLD:
+            message, found = f"the first {_MOST_TOLD} are told, and here is the next", ""
+            hint = "mend those before it first"
         self.findings.append(
             Finding(self._file, mark.line, mark.column, message, excerpt(found), hint, kind)
         )
