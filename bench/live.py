@@ -182,7 +182,7 @@ def main() -> int:
     parser.add_argument("--trace", metavar="FILE", help="a trace instead; its lengths and models")
     parser.add_argument("--every", type=int, default=1, help="keep each n-th request of it [1]")
     parser.add_argument("--cost", type=float, default=11.0, help="seconds of a switch [11]")
-    parser.add_argument("--scale", type=float, default=10.0, help="how many times faster [10]")
+    parser.add_argument("--scale", type=float, default=8.0, help="how many times faster [8]")
     parser.add_argument("--secs", type=float, default=3600.0, help="of the load are played [3600]")
     parser.add_argument("--quick", action="store_true", help="the first 500 s; writes nothing")
     parser.add_argument("--dry", action="store_true", help="print only")
