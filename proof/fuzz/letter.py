@@ -13,7 +13,9 @@ from typing import Final
 TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 FIELD: Final = re.compile(rb"(" + TOKEN + rb"):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*")
 _STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
-_SIZE: Final = re.compile(rb"([0-9a-fA-F]{1,16})(?:[ \t]*;" + TOKEN + rb"(?:=" + TOKEN + rb")?)*")
+_SIZE: Final = re.compile(
+    rb"([0-9a-fA-F]{1,16})(?:[ \t]*;" + TOKEN + rb"(?:=(?:" + TOKEN + rb")?)?)*"
+)
 
 
 @dataclass(frozen=True, slots=True)
