@@ -90,6 +90,7 @@ pictures: dev  ## write anew what is made from the code: pictures and the schema
 	@$(PY) -m llmux schema --output docs/config.schema.json
 	@$(PY) -m tools.floors
 	@$(PY) -m tools.demo_picture
+	@$(PY) -m tools.report_picture
 
 format: dev  ## let ruff put the files into shape
 	@$(PY) -m ruff check --fix

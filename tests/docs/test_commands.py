@@ -51,6 +51,9 @@ BY_THEMSELVES = {
     " --limit-secs 30": "balance",
     "llmux simulate --trace monday.csv.gz --config config.yaml --policy ./patient.py,balance"
     " --json figures.json": "./patient.py",
+    "llmux simulate --workload bursts3 --policy fifo,balance --cost 11 --report report.html": (
+        "idle"
+    ),
     "llmux replay /var/lib/llmux/journal": "decided the same",
     "llmux simulate --trace /var/lib/llmux/journal --policy fifo,balance": "as it was",
 }

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from llmux.simulate.outcome import Outcome, Row, figures, percentile
+from llmux.simulate.outcome import Outcome, Row, Spell, figures, percentile
 from llmux.simulate.report import refused, write_json, write_waits
 
 OUTCOME = Outcome(
@@ -19,7 +19,11 @@ OUTCOME = Outcome(
         Row("b", 15.0, 30.0, 40.0),
         Row("b", 16.0, None, 26.0),
     ],
-    hooks=[(11.0, 20.0), (25.0, 26.0), (26.0, 30.0)],
+    hooks=[
+        Spell(11.0, 20.0, "wake", "a"),
+        Spell(25.0, 26.0, "sleep", "a"),
+        Spell(26.0, 30.0, "wake", "b"),
+    ],
     switches=2,
 )
 KEYS = [
@@ -60,7 +64,7 @@ def test_shares_are_of_the_time_from_the_first_arrival_to_the_last_completion() 
 
 def test_a_hook_beside_answers_counts_as_switching_only() -> None:
     rows = [Row("a", 0.0, 0.0, 10.0), Row("b", 0.0, 8.0, 12.0)]
-    row = figures(Outcome("p", rows, hooks=[(5.0, 8.0)], switches=1))
+    row = figures(Outcome("p", rows, hooks=[Spell(5.0, 8.0, "wake", "b")], switches=1))
     assert row["serving_share"] == pytest.approx(9 / 12)
     assert row["switching_share"] == pytest.approx(3 / 12)
     assert row["idle_share"] == pytest.approx(0.0)

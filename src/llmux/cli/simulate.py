@@ -7,6 +7,7 @@ turns words of the command line into a workload, hook times and policies; it dec
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
@@ -17,8 +18,10 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from llmux import __version__
 from llmux.build import build
-from llmux.cli.options import EXIT_OK, EXIT_USAGE, gathered, shared
+from llmux.cli.options import EXIT_FAILED, EXIT_OK, EXIT_USAGE, gathered, shared
+from llmux.cli.target import check_target, write_target
 from llmux.config import Config, load_config
 from llmux.core.lane import LaneSettings
 from llmux.errors import ConfigError, PolicyError
@@ -30,6 +33,7 @@ from llmux.simulate.engine import NeedsLoopError, simulate
 from llmux.simulate.hooks import HookTimes
 from llmux.simulate.journal import History, is_journal, read_history
 from llmux.simulate.outcome import Outcome
+from llmux.simulate.page import Origin, page
 from llmux.simulate.synthetic import workload
 from llmux.simulate.traces import Rates, read_traces
 from llmux.simulate.workload import OpenLoop, Workload
@@ -81,7 +85,20 @@ class PerModel(click.ParamType[Mapping[str, float]]):
         return pairs
 
 
-@click.command("simulate", context_settings={"help_option_names": ["-h", "--help"]})
+class _Remembering(click.Command):
+    """A command that keeps its words, for the page that says how it was made."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_WORDS] = shlex.join(["llmux", "simulate", *args])
+        return super().parse_args(ctx, args)
+
+
+_WORDS = "llmux.simulate.words"
+
+
+@click.command(
+    "simulate", cls=_Remembering, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.option(
     "--trace",
     "traces",
@@ -138,6 +155,12 @@ class PerModel(click.ParamType[Mapping[str, float]]):
 @click.option("--json", "json_to", type=click.File("w"), help="Write the figures to a file.")
 @click.option("--waits", "waits_to", type=click.File("w"), help="Write one line a request.")
 @click.option(
+    "--report",
+    "page_to",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Write a page with pictures (HTML, looked at without a network) to a file.",
+)
+@click.option(
     "--engine",
     type=click.Choice(["heap", "driver"]),
     default="heap",
@@ -153,7 +176,10 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     where one is given; otherwise the models are those that are asked for.
     """
     flags = gathered(ctx, given)
+    page_to: Path | None = given["page_to"]
     try:
+        if page_to is not None:
+            check_target(page_to)
         config = None if flags.config is None else load_config(flags.config).config
         given["cost_is_given"] = (
             ctx.get_parameter_source("cost") is click.core.ParameterSource.COMMANDLINE
@@ -162,6 +188,8 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     except (ConfigError, PolicyError) as error:
         click.echo(str(error), err=True)
         sys.exit(EXIT_USAGE)
+    if page_to is not None:
+        _write_page(page_to, outcomes, ctx.meta[_WORDS], given)
     _tell(outcomes, given)
 
 
@@ -263,6 +291,19 @@ def _policy(
     return parts.policy, {model: lane.settings for model, lane in lanes.items()}
 
 
+def _write_page(
+    to: Path, outcomes: Sequence[Outcome], command: str, given: Mapping[str, Any]
+) -> None:
+    traces: Sequence[Path] = given["traces"]
+    requests: str = given["spelled"] or " + ".join(path.name for path in traces)
+    origin = Origin(requests, command, __version__, (("seed", str(given["seed"])),))
+    try:
+        write_target(to, page(outcomes, origin, given["limit_secs"]))
+    except OSError as error:
+        click.echo(f"--report: {to} cannot be written: {error.strerror}", err=True)
+        sys.exit(EXIT_FAILED)
+
+
 def _bar() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
@@ -286,7 +327,8 @@ def _tell(outcomes: Sequence[Outcome], given: Mapping[str, Any]) -> NoReturn:
         report.write_json(outcomes, json_to, limit)
     if waits_to is not None:
         report.write_waits(outcomes, waits_to)
-    if not any(to is not None and to.name == "<stdout>" for to in (json_to, waits_to)):
+    silent = given["page_to"] == Path("-")
+    if not silent and not any(to and to.name == "<stdout>" for to in (json_to, waits_to)):
         console = Console(width=None if sys.stdout.isatty() else 120)
         requests = len(outcomes[0].rows)
         console.print(report.table(outcomes, f"Waits of {requests:,} requests", limit))

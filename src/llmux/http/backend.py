@@ -74,9 +74,9 @@ class Backend:
         return None
 
     def put(self, upstream: Upstream) -> None:
-        """Keep a connection for the next request, unless it takes the chunks out of answers."""
+        """Keep a connection for the next request."""
         idle = self._idle
-        if len(idle) < _MOST_IDLE and upstream.answer.relays_chunks:
+        if len(idle) < _MOST_IDLE:
             upstream.idle_since = self.swept
             idle.append(upstream)
         else:

@@ -19,7 +19,7 @@ from llmux.policy.base import SwitchPolicy
 from llmux.runtime.switcher import ModelSwitcher
 from llmux.simulate.engine import PATIENCE, Progress, Seat, lane_settings
 from llmux.simulate.hooks import HookTimes
-from llmux.simulate.outcome import Outcome, Row
+from llmux.simulate.outcome import Outcome, Row, Spell
 from llmux.simulate.workload import Job, Workload
 
 
@@ -40,7 +40,7 @@ class _DiceHooks:
     def __init__(self, models: Sequence[str], times: HookTimes) -> None:
         self._models = list(models)
         self._dice = times.start()
-        self.spells: list[tuple[float, float]] = []
+        self.spells: list[Spell] = []
         self.reasons: list[tuple[float, str, str]] = []
 
     def registered_models(self) -> list[str]:
@@ -65,7 +65,7 @@ class _DiceHooks:
     async def _run(self, hook: str, model: str) -> _Done:
         seconds = self._dice.seconds(hook, model)
         now = asyncio.get_running_loop().time()
-        self.spells.append((now, now + seconds))
+        self.spells.append(Spell(now, now + seconds, hook, model))
         await asyncio.sleep(seconds)
         return _Done(seconds)
 

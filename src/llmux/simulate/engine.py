@@ -26,7 +26,7 @@ from llmux.policy.base import Decision, Defer, PolicyDecision, Snapshot, SwitchP
 from llmux.runtime.drain import Drain
 from llmux.runtime.guard import PolicyGuard
 from llmux.simulate.hooks import HookTimes
-from llmux.simulate.outcome import Outcome, Row
+from llmux.simulate.outcome import Outcome, Row, Spell
 from llmux.simulate.workload import Job, Workload
 
 PATIENCE = 1e6
@@ -126,7 +126,7 @@ class _Engine:
             rate_windows=tuple(policy.rate_windows),
             hint_secs=policy.hint_secs,
         )
-        self.hooks: list[tuple[float, float]] = []
+        self.hooks: list[Spell] = []
         self.switches = 0
         self.reasons: list[tuple[float, str, str]] = []
         self.complaints: dict[str, None] = {}
@@ -294,7 +294,7 @@ class _Engine:
     def _run_hook(self, effect: fx.RunHook) -> None:
         seconds = self._dice.seconds(effect.hook, effect.model)
         ends = self._now + seconds
-        self.hooks.append((self._now, ends))
+        self.hooks.append(Spell(self._now, ends, effect.hook, effect.model))
         if effect.hook == "wake":
             self.reasons.append((self._now, effect.model, effect.reason))
         self._at(ends, self._end_hook, ev.HookEnded(effect.number, ok=True, duration=seconds))

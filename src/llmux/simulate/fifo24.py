@@ -13,7 +13,7 @@ from enum import IntEnum
 from heapq import heappop, heappush
 
 from llmux.simulate.hooks import HookTimes
-from llmux.simulate.outcome import Outcome, Row
+from llmux.simulate.outcome import Outcome, Row, Spell
 from llmux.simulate.workload import Job, Workload
 
 NAME = "fifo-2.4"
@@ -42,7 +42,7 @@ class _Queue:
         self.jobs: list[Job] = []
         self.starts: list[float] = []
         self.ends: list[float] = []
-        self.hooks: list[tuple[float, float]] = []
+        self.hooks: list[Spell] = []
         self.switches = 0
         self._source = workload.start()
         self._dice = hooks.start()
@@ -129,7 +129,7 @@ class _Queue:
 
     def _hook(self, hook: str, model: str) -> float:
         ends = self._now + self._dice.seconds(hook, model)
-        self.hooks.append((self._now, ends))
+        self.hooks.append(Spell(self._now, ends, hook, model))
         return ends
 
     def _release(self) -> None:

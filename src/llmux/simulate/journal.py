@@ -20,7 +20,7 @@ import msgspec
 from llmux.core.lane import LaneSettings
 from llmux.simulate.forms import check_begin, check_line
 from llmux.simulate.hooks import HookTimes
-from llmux.simulate.outcome import Outcome, Row
+from llmux.simulate.outcome import Outcome, Row, Spell
 from llmux.simulate.traces import TraceError
 from llmux.simulate.workload import Job, OpenLoop, open_loop
 from llmux.telemetry.journal import FILES, FORMAT, MARK, predecessor
@@ -203,10 +203,14 @@ class History:
             )
             for one in sorted(self.requests, key=lambda one: one.arrival)
         ]
-        spells = [(ran.begin - first, ran.end - first) for ran in self.hooks]
+        spells = [
+            Spell(ran.begin - first, ran.end - first, ran.hook, ran.model, ran.ok)
+            for ran in self.hooks
+        ]
         wakes = sum(1 for ran in self.hooks if ran.hook == "wake" and ran.ok)
         reasons = [(when - first, model, why) for when, model, why in self.reasons]
-        return Outcome(f"as it was ({self.policy[0]})", rows, spells, wakes, reasons)
+        then = self.policy[0]
+        return Outcome(f"as it was ({then})", rows, spells, wakes, reasons, recorded=then)
 
     def _begin(self) -> float:
         return min((one.arrival for one in self.requests), default=0.0)

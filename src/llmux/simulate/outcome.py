@@ -26,20 +26,32 @@ class Row(NamedTuple):
         return (self.end if self.start is None else self.start) - self.arrival
 
 
+class Spell(NamedTuple):
+    """One run of a hook, `wake` or `sleep`, of a model."""
+
+    begin: float
+    end: float
+    hook: str
+    model: str
+    ok: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """A finished simulation. Rows stand in the order in which the requests were issued."""
 
     policy: str
     rows: Sequence[Row]
-    hooks: Sequence[tuple[float, float]]
-    """Begin and end of each hook, in order."""
+    hooks: Sequence[Spell]
+    """Each run of a hook, in order."""
     switches: int
     """Successful wakes, cold starts included."""
     reasons: Sequence[tuple[float, str, str]] = ()
     """When, to which model, and why each switch was made."""
     complaints: Sequence[str] = ()
     """What the policy did wrong, each once; such a decision was read as FIFO."""
+    recorded: str | None = None
+    """The policy that really ruled, where this is no simulation but what a journal tells."""
 
     @property
     def span(self) -> tuple[float, float]:
@@ -55,16 +67,17 @@ class Outcome:
         if end <= begin:
             return 0.0, 0.0, 1.0
         answers = sorted((row.start, row.end) for row in self.rows if row.start is not None)
-        switching = _total(_union(self.hooks, begin, end))
-        either = _total(_union([*answers, *self.hooks], begin, end))
+        hooks = [(spell.begin, spell.end) for spell in self.hooks]
+        switching = _total(union(hooks, begin, end))
+        either = _total(union([*answers, *hooks], begin, end))
         span = end - begin
         return (either - switching) / span, switching / span, max(0.0, 1 - either / span)
 
 
-def _union(
+def union(
     spells: Iterable[tuple[float, float]], begin: float, end: float
 ) -> list[tuple[float, float]]:
-    """Merge spells that touch, cut to the span."""
+    """Merge spells (begin, end) that touch, cut to the span; sorted."""
     merged: list[tuple[float, float]] = []
     for one_begin, one_end in sorted(spells):
         since, until = max(begin, one_begin), min(end, one_end)
