@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from llmux.policy import (
     PolicySettings,
     Reason,
     Skip,
+    Snapshot,
     SwitchNow,
     SwitchPolicy,
 )
@@ -75,6 +77,13 @@ def test_the_page_names_every_field_of_a_models_view() -> None:
     table = section(PAGE, "The snapshot")
     told = [name for row in rows(table) for name in ticked(row[0])]
     assert sorted(told) == sorted(ModelView._fields)
+
+
+def test_the_page_names_every_field_of_the_snapshot() -> None:
+    """In the words before the table of a model's view."""
+    before = section(PAGE, "The snapshot").partition("| `ModelView`")[0]
+    told = {name for span in ticked(before) for name in re.findall(r"\w+", span)}
+    assert {one.name for one in fields(Snapshot)} <= told
 
 
 def test_the_command_on_the_page_finds_nothing_wrong_with_the_example(tmp_path: Path) -> None:

@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from llmux.policy import Decision, Defer, PolicyContext, Skip, SwitchNow, SwitchPolicy
+from llmux.policy import (
+    Decision,
+    Defer,
+    PolicyContext,
+    ScheduleContext,
+    Skip,
+    SwitchNow,
+    SwitchPolicy,
+)
 from llmux.runtime.guard import SLOW_IN_A_ROW, SLOW_SECONDS, PolicyGuard
 from llmux.testing import run_virtual
 
@@ -109,6 +117,45 @@ def test_a_quick_call_in_between_makes_up_for_slow_ones() -> None:
         fence.decide(CONTEXT)
     assert not fence.replaced
     assert len(complaints) == 4
+
+
+class Ticks(Says):
+    """Would like to have `b` awake, and counts how often it is asked and told."""
+
+    def __init__(self) -> None:
+        super().__init__(Skip())
+        self.calls = 0
+
+    def schedule_tick(self, context: ScheduleContext) -> str | None:
+        """Say so."""
+        self.calls += 1
+        return "b"
+
+    def on_switch_complete(self, from_model: str | None, to_model: str, duration: float) -> None:
+        """Count it."""
+        self.calls += 1
+
+
+@pytest.mark.parametrize("callback", ["schedule_tick", "on_switch_complete"])
+def test_whatever_is_slow_three_times_in_a_row_stands_in_everybodys_way(callback: str) -> None:
+    """Quick answers to another question do not make up for it; then it is left alone."""
+    slow = SLOW_SECONDS * 2
+    policy = Ticks()
+    fence, complaints = guard(policy, *[slow, 0.0] * SLOW_IN_A_ROW)
+
+    def call() -> str | None:
+        if callback == "schedule_tick":
+            return run_virtual(fence.tick(ScheduleContext()))
+        fence.completed("a", "b", 1.0)
+        return "b"
+
+    for _ in range(SLOW_IN_A_ROW):
+        assert call() == "b"
+        fence.decide(CONTEXT)
+    assert fence.replaced
+    assert complaints[0] == f"Ticks: {callback} took 100 ms of everybody's"
+    call()
+    assert policy.calls == SLOW_IN_A_ROW
 
 
 def test_an_async_answer_is_checked_when_it_comes() -> None:

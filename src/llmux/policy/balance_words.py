@@ -6,10 +6,14 @@ Sentences are made when somebody asks for one. This file refuses to know how a v
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from llmux.policy.base import ModelView, Reason, Snapshot
 
+Rule = Literal["cold", "late", "lull", "busy", "stay", "linger", "switching", "nobody"]
+"""The first four switch, the next two stay; the last two say that there is nothing to decide."""
+UNASKED: Final[tuple[Rule, ...]] = ("switching", "nobody")
+"""A gateway asks no policy then, so no operator reads these."""
 _INSTANT = 1e-9
 """Stands in for a divisor of nothing."""
 
@@ -37,8 +41,7 @@ class Weighed(NamedTuple):
 class Verdict(NamedTuple):
     """One evaluation: the rule that fired, where to, when to look again, and what was compared."""
 
-    rule: str
-    """cold, late, lull, busy (the switches), stay, linger, switching or nobody."""
+    rule: Rule
     target: str | None
     ask_again: float
     weighed: Sequence[Weighed]

@@ -94,7 +94,8 @@ class PolicyGuard:
         self._report = report
         self._deadline = deadline
         self._stopwatch = stopwatch
-        self._slow = 0
+        self._slow: dict[str, int] = {}
+        """Slow calls in a row of each callback."""
         self.same_for_all = bool(getattr(policy, "same_for_all", False))
         """An answer that is not a Defer holds for all who wait at its moment."""
 
@@ -107,7 +108,7 @@ class PolicyGuard:
             answer = self.policy.on_pending_request(context)
         except _FAULTS as error:
             return self._fifo(f"on_pending_request raised {error!r}")
-        self._time(self._stopwatch() - began)
+        self._time("on_pending_request", self._stopwatch() - began)
         if not isinstance(answer, PolicyDecision) and inspect.isawaitable(answer):
             return self._await(answer)
         return self._check(answer)
@@ -148,15 +149,15 @@ class PolicyGuard:
         self._report(self.name, complaint)
         return SwitchNow(reason=f"read as FIFO: {complaint}")
 
-    def _time(self, seconds: float) -> None:
+    def _time(self, callback: str, seconds: float) -> None:
         if seconds <= SLOW_SECONDS:
-            self._slow = 0
+            self._slow.pop(callback, None)
             return
-        self._slow += 1
-        self._report(self.name, f"on_pending_request took {seconds * 1000:.0f} ms of everybody's")
-        if self._slow >= SLOW_IN_A_ROW:
+        self._slow[callback] = slow = self._slow.get(callback, 0) + 1
+        self._report(self.name, f"{callback} took {seconds * 1000:.0f} ms of everybody's")
+        if slow >= SLOW_IN_A_ROW:
             self.replaced = True
-            self._report(self.name, f"replaced by FIFO after {self._slow} slow calls in a row")
+            self._report(self.name, f"replaced by FIFO after {slow} slow calls in a row")
 
     async def prepare(self, context: SwitchContext) -> None:
         """Run `prepare_switch`; what it raises is reported and the switch goes on."""
@@ -181,10 +182,14 @@ class PolicyGuard:
 
     def completed(self, source: str | None, target: str, duration: float) -> None:
         """Tell the policy of a switch that succeeded."""
+        if self.replaced:
+            return
+        began = self._stopwatch()
         try:
             self.policy.on_switch_complete(source, target, duration)
         except _FAULTS as error:
             self._report(self.name, f"on_switch_complete raised {error!r}")
+        self._time("on_switch_complete", self._stopwatch() - began)
 
     def interval(self) -> float | None:
         """Return the scheduler's interval in seconds, None for no scheduler."""
@@ -201,9 +206,13 @@ class PolicyGuard:
 
     async def tick(self, context: ScheduleContext) -> str | None:
         """Return the model that the scheduler wants active, None for no wish."""
+        if self.replaced:
+            return None
+        began = self._stopwatch()
         try:
             async with asyncio.timeout(self._deadline) as deadline:
                 wish = self.policy.schedule_tick(context)
+                self._time("schedule_tick", self._stopwatch() - began)
                 target = await wish if inspect.isawaitable(wish) else wish
         except _FAULTS as error:
             if deadline.expired():
