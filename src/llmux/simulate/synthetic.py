@@ -126,6 +126,11 @@ _SETTINGS: Final[Mapping[str, Mapping[str, float]]] = {
     "closed": {"think": 30.0, "service": 8.0, "cv": 1.0, "requests": 3000.0},
 }
 
+_LARGEST: Final = 1_000_000_000
+"""What no number of a workload is above: thirty years in seconds."""
+_MOST: Final = 10_000_000
+"""Requests that a workload may have: more would fill the memory before it is simulated."""
+
 
 def workload(spelled: str, seed: int = 0) -> Workload:
     """Read `poisson:a=.15,b=.15,secs=3600` and its like, or a name of the yardstick.
@@ -143,13 +148,19 @@ def workload(spelled: str, seed: int = 0) -> Workload:
         raise ConfigError(f"--workload {spelled}: there is no workload {kind!r}; {hint}")
     settings = dict(_SETTINGS[kind])
     models: dict[str, float] = {}
+    said: set[str] = set()
     for part in filter(None, rest.split(",")):
         key, _, value = part.partition("=")
         number = _number(value)
-        if number is None or (number == 0 and key != "cv"):
+        if not key or number is None or (number == 0 and key != "cv"):
             raise ConfigError(
                 f"--workload {spelled}: {part!r} is not NAME=NUMBER with a number above 0"
             )
+        if number > _LARGEST:
+            raise ConfigError(f"--workload {spelled}: {part!r} is more than {_LARGEST:,}")
+        if key in said:
+            raise ConfigError(f"--workload {spelled}: {key!r} stands twice")
+        said.add(key)
         if kind == "closed" and key not in ("think", "service", "cv") and number % 1:
             raise ConfigError(f"--workload {spelled}: {part!r} is not a whole number of users")
         (settings if key in settings else models)[key] = number
@@ -157,12 +168,32 @@ def workload(spelled: str, seed: int = 0) -> Workload:
         raise ConfigError(
             f"--workload {spelled}: no model is named; {kind}:a=0.15,b=0.15 names two"
         )
+    if (size := _size(settings, models)) > _MOST:
+        raise ConfigError(
+            f"--workload {spelled}: that would be about {size:,.0f} requests; {_MOST:,} is the most"
+        )
     if kind == "closed":
         requests = int(settings.pop("requests"))
         users = tuple((model, int(count)) for model, count in models.items())
         return Users(spelled, users, requests=requests, seed=seed, **settings)
     make = poisson if kind == "poisson" else bursts
-    return make(spelled, models, seed=seed, **settings)
+    made = make(spelled, models, seed=seed, **settings)
+    if not made.jobs:
+        raise ConfigError(
+            f"--workload {spelled}: no request comes of it; a larger rate or secs would do"
+        )
+    return made
+
+
+def _size(settings: Mapping[str, float], models: Rates) -> float:
+    """How much there would be to draw, roughly: requests, users, and turns of on and off."""
+    if "requests" in settings:
+        return max(settings["requests"], sum(models.values()))
+    secs = settings["secs"]
+    if "on" not in settings:
+        return secs * sum(models.values())
+    on, off = settings["on"], settings["off"]
+    return secs * (sum(models.values()) * on + 2 * len(models)) / (on + off)
 
 
 def _number(text: str) -> float | None:
