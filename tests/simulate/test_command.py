@@ -124,3 +124,20 @@ def test_a_model_that_the_config_does_not_have_is_named(tmp_path: Path) -> None:
     result = run("--workload", "poisson:a=1,zebra=1", "--config", str(config))
     assert result.exit_code == 2
     assert "zebra stands nowhere in" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--json", "--waits", "--report"])
+@pytest.mark.parametrize(
+    ("where", "code"),
+    [("nowhere/file", 2), (".", 2), ("/dev/full", 1)],
+    ids=["no", "folder", "full"],
+)
+def test_a_file_that_cannot_be_written_is_named(
+    option: str, where: str, code: int, tmp_path: Path
+) -> None:
+    """What is wrong with the name is said before the work, what is wrong with the disk after it."""
+    to = str(tmp_path / where)
+    done = run("--workload", "poisson:a=1,secs=20", option, to)
+    assert done.exit_code == code
+    assert done.stderr.startswith(f"{option}: {to} ")
+    assert done.stderr.count("\n") == 1

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Any, NoReturn, TextIO, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 from rich.console import Console
@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from llmux import __version__
 from llmux.build import build
 from llmux.cli.options import EXIT_FAILED, EXIT_OK, EXIT_USAGE, gathered, shared
-from llmux.cli.target import check_target, write_target
+from llmux.cli.target import check_report, check_target, is_stdout, write_target
 from llmux.config import Config, load_config
 from llmux.core.lane import LaneSettings
 from llmux.errors import ConfigError, PolicyError
@@ -94,6 +94,7 @@ class _Remembering(click.Command):
 
 
 _WORDS = "llmux.simulate.words"
+_A_FILE = click.Path(path_type=Path, allow_dash=True)
 
 
 @click.command(
@@ -152,12 +153,12 @@ _WORDS = "llmux.simulate.words"
 )
 @click.option("--limit-secs", type=Seconds(zero=True), help="Count the waits of at most this.")
 @click.option("--every", type=click.IntRange(min=1), default=1, help="Keep each n-th request.")
-@click.option("--json", "json_to", type=click.File("w"), help="Write the figures to a file.")
-@click.option("--waits", "waits_to", type=click.File("w"), help="Write one line a request.")
+@click.option("--json", "json_to", type=_A_FILE, help="Write the figures to a file.")
+@click.option("--waits", "waits_to", type=_A_FILE, help="Write one line a request.")
 @click.option(
     "--report",
     "page_to",
-    type=click.Path(path_type=Path, allow_dash=True),
+    type=_A_FILE,
     help="Write a page with pictures (HTML, looked at without a network) to a file.",
 )
 @click.option(
@@ -176,10 +177,8 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     where one is given; otherwise the models are those that are asked for.
     """
     flags = gathered(ctx, given)
-    page_to: Path | None = given["page_to"]
     try:
-        if page_to is not None:
-            check_target(page_to)
+        _check_targets(given)
         config = None if flags.config is None else load_config(flags.config).config
         given["cost_is_given"] = (
             ctx.get_parameter_source("cost") is click.core.ParameterSource.COMMANDLINE
@@ -188,9 +187,21 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     except (ConfigError, PolicyError) as error:
         click.echo(str(error), err=True)
         sys.exit(EXIT_USAGE)
-    if page_to is not None:
-        _write_page(page_to, outcomes, ctx.meta[_WORDS], given)
+    try:
+        _write(outcomes, ctx.meta[_WORDS], given)
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        sys.exit(EXIT_FAILED)
     _tell(outcomes, given)
+
+
+def _check_targets(given: Mapping[str, Any]) -> None:
+    """Find out before the work whether what comes of it can be written."""
+    if given["page_to"] is not None:
+        check_report(given["page_to"])
+    for option, to in (("--json", given["json_to"]), ("--waits", given["waits_to"])):
+        if to is not None:
+            check_target(to, option)
 
 
 def _compare(config: Config | None, given: Mapping[str, Any]) -> list[Outcome]:
@@ -291,17 +302,19 @@ def _policy(
     return parts.policy, {model: lane.settings for model, lane in lanes.items()}
 
 
-def _write_page(
-    to: Path, outcomes: Sequence[Outcome], command: str, given: Mapping[str, Any]
-) -> None:
-    traces: Sequence[Path] = given["traces"]
-    requests: str = given["spelled"] or " + ".join(path.name for path in traces)
-    origin = Origin(requests, command, __version__, (("seed", str(given["seed"])),))
-    try:
-        write_target(to, page(outcomes, origin, given["limit_secs"]))
-    except OSError as error:
-        click.echo(f"--report: {to} cannot be written: {error.strerror}", err=True)
-        sys.exit(EXIT_FAILED)
+def _write(outcomes: Sequence[Outcome], command: str, given: Mapping[str, Any]) -> None:
+    """Write the files that were asked for; ConfigError where one cannot be written."""
+    limit: float | None = given["limit_secs"]
+    if (to := given["page_to"]) is not None:
+        traces: Sequence[Path] = given["traces"]
+        requests: str = given["spelled"] or " + ".join(path.name for path in traces)
+        origin = Origin(requests, command, __version__, (("seed", str(given["seed"])),))
+        text = page(outcomes, origin, limit)
+        write_target(to, "--report", lambda file: print(text, end="", file=file))
+    if (to := given["json_to"]) is not None:
+        write_target(to, "--json", lambda file: report.write_json(outcomes, file, limit))
+    if (to := given["waits_to"]) is not None:
+        write_target(to, "--waits", lambda file: report.write_waits(outcomes, file))
 
 
 def _bar() -> Progress:
@@ -321,14 +334,7 @@ def _tell(outcomes: Sequence[Outcome], given: Mapping[str, Any]) -> NoReturn:
         for complaint in outcome.complaints[:_MOST_COMPLAINTS]:
             click.echo(f"warning: {complaint}", err=True)
     limit: float | None = given["limit_secs"]
-    json_to: TextIO | None = given["json_to"]
-    waits_to: TextIO | None = given["waits_to"]
-    if json_to is not None:
-        report.write_json(outcomes, json_to, limit)
-    if waits_to is not None:
-        report.write_waits(outcomes, waits_to)
-    silent = given["page_to"] == Path("-")
-    if not silent and not any(to and to.name == "<stdout>" for to in (json_to, waits_to)):
+    if not any(is_stdout(given[to]) for to in ("page_to", "json_to", "waits_to")):
         console = Console(width=None if sys.stdout.isatty() else 120)
         requests = len(outcomes[0].rows)
         console.print(report.table(outcomes, f"Waits of {requests:,} requests", limit))
