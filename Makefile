@@ -19,7 +19,7 @@ COMPILE := uv pip compile pyproject.toml --universal --generate-hashes --no-head
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-llamacpp test lint types imports mutants model-check simulate-faults \
-        simulate-faults-planted crash-matrix fuzz soak bench bench-quick bench-memory bench-scheduling bench-live profile pictures format lock \
+        simulate-faults-planted crash-matrix fuzz soak bench bench-quick bench-memory bench-bounds bench-scheduling bench-live profile pictures format lock \
         clean dev
 
 help:  ## say what there is to make
@@ -55,6 +55,9 @@ bench-quick: dev  ## the same in a minute, with fewer rounds; writes nothing
 
 bench-memory: dev  ## what the hard cases cost in memory, beside their bounds; writes into docs/hardening.md
 	@$(PY) -m bench.memory $(ARGS)
+
+bench-bounds: dev  ## how soon things heal, end and are told, beside their bounds; writes into docs/hardening.md
+	@$(PY) -m bench.bounds $(ARGS)
 
 profile: dev  ## where the time of a relayed request goes (ARGS=--stream: of a chunk)
 	@$(PY) -m bench.profile $(ARGS)
