@@ -595,6 +595,20 @@ def test_a_full_queue_refuses_only_who_would_have_to_wait() -> None:
     assert world.arrive("a") in world.inside
 
 
+def test_who_is_refused_hears_how_long_those_before_it_will_take() -> None:
+    """A model that lets one in at a time: no wake is needed, but a turn for each who waits."""
+    world = awake("a", "a", max_in_flight=1, max_queue=3)
+    served = world.arrive("a")
+    world.now += 8.0
+    world.leave(served)  # and one of 0 s before it: 4 s each
+    assert world.arrive("a") in world.inside
+    for _ in range(3):
+        assert world.arrive("a") in world.waiting
+    refused = world.board.refusal(world.board.lanes["a"], world.now)
+    assert refused is not None
+    assert refused.retry_after == 4 * 4.0
+
+
 def test_bytes_of_all_who_wait_are_bounded_together_and_given_back() -> None:
     """Whoever is served, gives up or is inside holds none of them."""
     world = awake("a", "a", "b", "c", max_buffered=100)

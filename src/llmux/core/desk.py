@@ -211,8 +211,13 @@ class Desk:
 
     def estimate(self, lane: Lane, now: float) -> float:
         """Guess in how many seconds the model may serve, from learned costs and the backlog."""
+        self.fold(now)
         costs = self.costs
-        seconds = costs.hook_seconds(lane.name, "wake") or 5.0
+        turns = 0.0 if lane.limit is None else (len(lane.waiting) + 1) / lane.limit
+        ahead = turns * (lane.service_mean or 0.0)
+        if lane.phase is _AWAKE:
+            return max(1.0, ahead)
+        seconds = (costs.hook_seconds(lane.name, "wake") or 5.0) + ahead
         for other in self.lanes.values():
             if other is lane:
                 continue
