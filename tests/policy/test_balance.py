@@ -132,9 +132,13 @@ def test_a_late_waiter_goes_before_the_better_value() -> None:
 def test_a_models_own_bound_ends_patience_sooner() -> None:
     a = busy("a", 2, 5.0)
     calm = weigh(world("a", a, view("b", (20.0,))))
-    bound = weigh(world("a", a, view("b", (20.0,), max_wait=30.0)))
+    bounded = world("a", a, view("b", (20.0,), max_wait=30.0))
+    bound = weigh(bounded)
     assert calm.target is None
     assert (bound.rule, bound.target) == ("late", "b")
+    said = Weighing(bounded, bound).sentence("b")
+    assert said.startswith("left a for b: its oldest request has waited 20 s, the trip costs 11 s")
+    assert f"before b can be awake patience is over by {-bound.weighed[0].left:.3g} s" in said
 
 
 def test_patience_grows_with_the_round_trip() -> None:

@@ -79,6 +79,16 @@ def test_two_policies_meet_the_same_users() -> None:
     assert slow[:shared] == fast[:shared]
 
 
+def test_people_with_tools_come_back_at_once_or_after_a_thought() -> None:
+    """Half of the pauses are a tool's second, the others are far longer."""
+    users = Users("users", (("a", 1),), think=1e6, requests=400, tools=0.5, tool_secs=1.0)
+    rows = serve(users).rows
+    pauses = [two.arrival - one.end for one, two in pairwise(rows)]
+    short = [pause for pause in pauses if pause < 50]
+    assert 150 <= len(short) <= 250
+    assert 0.7 <= sum(short) / len(short) <= 1.3
+
+
 def test_an_agent_plans_alone_and_its_workers_ask_at_once() -> None:
     outcome = serve(Agents("agent", requests=50))
     rows = outcome.rows

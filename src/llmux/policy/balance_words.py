@@ -78,8 +78,8 @@ class Weighing(Reason):
             if rule == "late":
                 return (
                     f"left {active} for {target}: its oldest request has waited "
-                    f"{view.oldest_wait:.3g} s, and with the trip of {chosen.trip:.3g} s "
-                    f"patience ended {-chosen.left:.3g} s ago"
+                    f"{view.oldest_wait:.3g} s, the trip costs {chosen.trip:.3g} s, and before "
+                    f"{target} can be awake patience is over by {-chosen.left:.3g} s"
                 )
             how = "is busy with newcomers" if rule == "busy" else "is empty"
             return (

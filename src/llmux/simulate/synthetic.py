@@ -115,6 +115,12 @@ CLOSED: Final[Mapping[str, Callable[[int], Workload]]] = {
         "users24", (("a", 12), ("b", 8), ("c", 4)), think=30.0, seed=seed
     ),
     "users22": lambda seed: Users("users22", (("a", 20), ("b", 2)), think=20.0, seed=seed),
+    "tools44": lambda seed: Users(
+        "tools44", (("a", 4), ("b", 4)), think=30.0, seed=seed, tools=0.8
+    ),
+    "tools333": lambda seed: Users(
+        "tools333", (("a", 3), ("b", 3), ("c", 3)), think=30.0, seed=seed, tools=0.8
+    ),
     "agent": lambda seed: Agents("agent", seed=seed),
     "agent-hints": lambda seed: Agents("agent-hints", seed=seed, hints=True),
 }

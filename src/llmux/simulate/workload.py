@@ -102,7 +102,9 @@ class Users:
     """A closed loop of people: think, ask one model, read the answer, think again.
 
     `users` says how many people use each model, `think` is the mean of their exponential pause,
-    `service` and `cv` describe the lengths. After `requests` requests nobody asks any more.
+    `service` and `cv` describe the lengths. An answer ends in a tool's call with the chance
+    `tools`; then the next request comes after `tool_secs` (mean, exponential) instead of a thought.
+    After `requests` requests nobody asks any more.
     """
 
     name: str
@@ -112,6 +114,8 @@ class Users:
     cv: float = 1.0
     requests: int = 3000
     seed: int = 0
+    tools: float = 0.0
+    tool_secs: float = 1.0
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -132,18 +136,21 @@ class _People:
         self._dice = [Random(f"{recipe.seed}/user/{user}") for user in range(len(models))]
 
     def first(self) -> Sequence[Job]:
-        jobs = (job for user in range(len(self._models)) for job in self._ask(user, 0.0))
+        think = self._recipe.think
+        jobs = (job for user in range(len(self._models)) for job in self._ask(user, 0.0, think))
         return sorted(jobs, key=lambda job: job.arrival)
 
     def after(self, job: Job, end: float) -> Sequence[Job]:
-        return self._ask(job.user, end)
+        recipe = self._recipe
+        calls_tool = recipe.tools > 0 and self._dice[job.user].random() < recipe.tools
+        return self._ask(job.user, end, recipe.tool_secs if calls_tool else recipe.think)
 
-    def _ask(self, user: int, since: float) -> Sequence[Job]:
+    def _ask(self, user: int, since: float, pause: float) -> Sequence[Job]:
         if self._left <= 0:
             return ()
         self._left -= 1
         dice = self._dice[user]
-        arrival = since + dice.expovariate(1 / self._recipe.think)
+        arrival = since + dice.expovariate(1 / pause)
         service = lognormal(dice, self._recipe.service, self._recipe.cv)
         return (Job(arrival, self._models[user], service, user=user),)
 
