@@ -38,10 +38,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench.clairvoyant import least_wait
 from bench.decisions import tell_speed
 from bench.rivals import Collation, Exhaustive, Quantum
+from bench.tide import NowOrEmpty, TideBalance
+from bench.v1 import CostAware, TimeSlice
 from llmux.policy import FifoPolicy, SwitchPolicy
 from llmux.policy.balance import BalancePolicy
 from llmux.simulate.engine import simulate
-from llmux.simulate.fifo24 import simulate_fifo24
+from llmux.simulate.fifo24 import TaskQueue
 from llmux.simulate.hooks import HookTimes
 from llmux.simulate.outcome import Outcome, percentile
 from llmux.simulate.synthetic import CLOSED, YARDSTICK
@@ -53,8 +55,22 @@ WAKES = (2, 9, 40, 15, 30, 5, 60, 11)
 SLEEPS = (1, 1, 5, 2, 2, 1, 3, 1)
 POLICIES = ["fifo-2.4", "oldest", "balance"]
 """The columns; `--rivals` adds theirs."""
-RIVALS = {"collation": Collation, "exhaustive": Exhaustive, "quantum": Quantum}
-MAKERS: dict[str, type[SwitchPolicy]] = {"oldest": FifoPolicy, "balance": BalancePolicy, **RIVALS}
+MAKERS: dict[str, type[SwitchPolicy]] = {
+    "oldest": FifoPolicy,
+    "balance": BalancePolicy,
+    "collation": Collation,
+    "exhaustive": Exhaustive,
+    "quantum": Quantum,
+    "now-or-empty": NowOrEmpty,
+    "tide-balance": TideBalance,
+}
+QUEUES: dict[str, type[TaskQueue]] = {
+    "fifo-2.4": TaskQueue,
+    "cost-aware": CostAware,
+    "time-slice": TimeSlice,
+}
+"""What switches by tasks on a lock, as llmux did, instead of on our board."""
+RIVALS = [one for one in (*MAKERS, *QUEUES) if one not in POLICIES]
 
 
 @dataclass
@@ -76,7 +92,12 @@ class Pooled:
         if self.least:
             least = self.least / len(self.waits["balance"])
             means = {f"{name}/CV": self.mean(name) / least for name in POLICIES}
+        for name in [one for one in POLICIES if one in RIVALS]:
+            means[f"{name}/oldest"] = self.mean(name) / self.mean("oldest")
+            means[f"{name}/oldest p99"] = self.tail(name) / self.tail("oldest")
+            means[f"{name} switches"] = self.switches[name] / self.switches["fifo-2.4"]
         return means | {
+            "fifo-2.4/oldest": self.mean("fifo-2.4") / self.mean("oldest"),
             "balance/oldest": self.mean("balance") / self.mean("oldest"),
             "fifo-2.4/oldest p99": self.tail("fifo-2.4") / self.tail("oldest"),
             "balance/oldest p99": self.tail("balance") / self.tail("oldest"),
@@ -100,8 +121,8 @@ def hook_times(cost: str, models: Sequence[str], jitter: float, seed: int) -> Ho
 def serve(policy: str, workload: Workload, hooks: HookTimes) -> Outcome:
     # Each policy draws its own jitter.
     hooks = replace(hooks, seed=hooks.seed * len(POLICIES) + POLICIES.index(policy))
-    if policy == "fifo-2.4":
-        return simulate_fifo24(workload, hooks)
+    if policy in QUEUES:
+        return QUEUES[policy](workload, hooks).outcome(policy)
     return simulate(workload, MAKERS[policy](), hooks)
 
 
@@ -195,11 +216,11 @@ def open_loops(args: argparse.Namespace) -> None:
 
 
 def head(ratios: Mapping[str, float]) -> None:
-    print(f"{'workload':<28}{'cost':>13}" + "".join(f"{one:>21}" for one in ratios))
+    print(f"{'workload':<28}{'cost':>13}" + "".join(f"{one:>24}" for one in ratios))
 
 
 def line(name: str, cost: str, ratios: Mapping[str, float]) -> None:
-    shown = "".join(f"{ratio:21.3f}" for ratio in ratios.values())
+    shown = "".join(f"{ratio:24.3f}" for ratio in ratios.values())
     print(f"{name:<28}{cost:>13}{shown}", flush=True)
 
 

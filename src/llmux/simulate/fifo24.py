@@ -3,7 +3,8 @@
 There each arrival for a model that is neither active nor on its way appends a switch task of its
 own to one queue, and tasks run strictly one after the other. A task whose model is active by
 then, or has nobody waiting, does nothing; so with three or more busy models stale tasks decide
-the order. This file refuses to know our board and policies.
+the order. This file refuses to know our board and policies; when a task is appended is one method,
+so that another rule of then can be compared on the same queue.
 """
 
 from __future__ import annotations
@@ -24,20 +25,17 @@ class _What(IntEnum):
     ANSWER = 1
     SLEPT = 2
     WOKE = 3
+    ALARM = 4
 
 
 def simulate_fifo24(workload: Workload, hooks: HookTimes) -> Outcome:
     """Serve the workload in the original's order and return what became of each request."""
-    queue = _Queue(workload, hooks)
-    queue.run()
-    rows = [
-        Row(job.model, job.arrival, start, end)
-        for job, start, end in zip(queue.jobs, queue.starts, queue.ends, strict=True)
-    ]
-    return Outcome(NAME, rows, queue.hooks, queue.switches)
+    return TaskQueue(workload, hooks).outcome(NAME)
 
 
-class _Queue:
+class TaskQueue:
+    """The queue of switch tasks; a request that has to wait appends one at once."""
+
     def __init__(self, workload: Workload, hooks: HookTimes) -> None:
         self.jobs: list[Job] = []
         self.starts: list[float] = []
@@ -58,8 +56,23 @@ class _Queue:
         self._tasks: deque[str] = deque()
         self._waiting: dict[str, list[int]] = {model: [] for model in workload.models}
 
-    def run(self) -> None:
-        """Serve every request of the source."""
+    def outcome(self, name: str) -> Outcome:
+        """Serve the workload, once, and return what became of each request."""
+        self._run()
+        rows = [
+            Row(job.model, job.arrival, start, end)
+            for job, start, end in zip(self.jobs, self.starts, self.ends, strict=True)
+        ]
+        return Outcome(name, rows, self.hooks, self.switches)
+
+    def _ask(self, index: int) -> None:
+        """Decide what the arrival of this request, which waits, does to the queue."""
+        self._tasks.append(self.jobs[index].model)
+
+    def _ring(self, index: int) -> None:
+        """Hear an alarm, which `_ask` may have set."""
+
+    def _run(self) -> None:
         for job in self._source.first():
             self._issue(job)
         while self._heap:
@@ -73,6 +86,8 @@ class _Queue:
                     self._wake()
                 case _What.WOKE:
                     self._release()
+                case _What.ALARM:
+                    self._ring(index)
             self._run_tasks()
 
     def _at(self, when: float, what: _What, index: int = 0) -> None:
@@ -92,7 +107,11 @@ class _Queue:
             return
         self._waiting[model].append(index)
         if model != self._target:
-            self._tasks.append(model)
+            self._ask(index)
+
+    def _remind(self, seconds: float, index: int) -> None:
+        """Let `_ring` hear of this number after so many seconds."""
+        self._at(self._now + seconds, _What.ALARM, index)
 
     def _admit(self, index: int) -> None:
         self._inside += 1
@@ -110,11 +129,14 @@ class _Queue:
         while self._target is None and self._tasks:
             model = self._tasks.popleft()
             if model != self._active and self._waiting[model]:
-                self._target = model
-                self._draining = True
+                self._begin(model)
         if self._draining and not self._inside:
             self._draining = False
             self._sleep()
+
+    def _begin(self, model: str) -> None:
+        self._target = model
+        self._draining = True
 
     def _sleep(self) -> None:
         if self._active is None:
