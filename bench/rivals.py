@@ -1,8 +1,8 @@
 """What others do, for comparison with `balance` only: a user has two good policies to choose from.
 
 Each is the short rule that its name says, on the same snapshot that every policy is shown. Bounds
-are the patience of `balance` with a round trip: 60 s and four times what it costs. What llmux itself
-did before is in `v1.py`, and what `balance` grew from in `tide.py`.
+are the patience of `balance` with a round trip: 60 s and four times what it costs. What llmux
+itself did before is in `v1.py`, and what `balance` grew from in `tide.py`.
 """
 
 from __future__ import annotations
