@@ -117,6 +117,7 @@ def build(config: Config) -> Parts:
         metrics.meter_for,
         metrics.render,
         problems=lambda: readiness.problems(asyncio.get_running_loop().time()),
+        troubles=lambda: readiness.troubles(asyncio.get_running_loop().time()),
         limits_for=lambda name: limits_for(parts.config, name),
         keyring=doors.keyring,
         browser=doors.browser,

@@ -322,6 +322,9 @@ def test_a_model_that_fails_to_wake_is_left_alone_and_others_are_served(build: B
     refused = house.ask("b")
     assert (refused.status, refused.error["code"]) == (503, "model_unavailable")
     assert 1 <= int(refused.headers["retry-after"]) <= 3
+    ready = house.get("/ready")
+    [trouble] = ready.json()["troubles"]
+    assert (ready.status, trouble["model"], trouble["phase"]) == (200, "b", "resting")
     assert house.ask("a").who == "a"
     [opened] = house.events("breaker_opened")
     assert (opened["model"], opened["failures"], opened["open_secs"]) == ("b", 1, 3)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmux.core.lane import Phase
+from llmux.errors import HookFailedError
 from llmux.policy import FifoPolicy
 from llmux.runtime.readiness import SLACK, Readiness, beat, notify_systemd
 from llmux.runtime.switcher import ModelSwitcher
@@ -61,6 +62,46 @@ def test_a_quarantined_model_is_named() -> None:
         switcher.board.lanes["a"].phase = Phase.QUARANTINED
         [problem] = Readiness(switcher, {}).problems(0.0)
         assert (problem["model"], problem["phase"]) == ("a", "quarantined")
+        await switcher.stop()
+
+    run_virtual(story())
+
+
+def test_a_model_that_fails_is_named_and_does_not_turn_it_red() -> None:
+    """It is left alone for two seconds after its wake has failed; others are served."""
+
+    async def story() -> None:
+        now = asyncio.get_running_loop().time
+        hooks = FakeHooks({"a": (1.0, 1.0), "b": (1.0, 1.0)}, failing={("wake", "b")})
+        switcher = ModelSwitcher(hooks, FifoPolicy())
+        readiness = Readiness(switcher, {})
+        with pytest.raises(HookFailedError):
+            await switcher.force_switch("b")
+        await asyncio.sleep(1.5)  # its clean-up takes one of them
+        assert readiness.problems(now()) == []
+        [trouble] = readiness.troubles(now())
+        assert (trouble["model"], trouble["phase"], trouble["hook"]) == ("b", "resting", "wake")
+        assert "in 1.5 s" in str(trouble["why"])
+        await asyncio.sleep(3.0)
+        assert readiness.troubles(now()) == []
+        await switcher.stop()
+
+    run_virtual(story())
+
+
+def test_a_model_that_cannot_be_put_to_sleep_is_named_and_does_not_turn_it_red() -> None:
+    """It serves on."""
+
+    async def story() -> None:
+        switcher = ModelSwitcher(FakeHooks({"a": (1.0, 1.0)}), FifoPolicy())
+        await switcher.force_switch("a")
+        lane = switcher.board.lanes["a"]
+        lane.stuck, lane.stuck_until = True, 10.0
+        readiness = Readiness(switcher, {})
+        assert readiness.problems(6.0) == []
+        [trouble] = readiness.troubles(6.0)
+        assert (trouble["model"], trouble["phase"], trouble["hook"]) == ("a", "stuck", "sleep")
+        assert "in 4.0 s" in str(trouble["why"])
         await switcher.stop()
 
     run_virtual(story())

@@ -57,8 +57,9 @@ def no_decisions(model: str | None, limit: int) -> dict[str, object]:
 class Routes:
     """The table of own paths; `stopping` says whether the gateway is going down.
 
-    `problems` says what stands in the way of serving, for `/ready`; `decisions` says of a model
-    (None: of all) why things stand as they do, with so many of the last decisions at most.
+    For `/ready`, `problems` says what stands in the way of serving, `troubles` which models fail
+    while others are served; `decisions` says of a model (None: of all) why things stand as they do,
+    with so many of the last decisions at most.
     """
 
     gate: Gate
@@ -67,6 +68,7 @@ class Routes:
     stopping: Callable[[], bool]
     problems: Callable[[], list[dict[str, object]]] = list
     decisions: Callable[[str | None, int], dict[str, object]] = no_decisions
+    troubles: Callable[[], list[dict[str, object]]] = list
     _table: dict[bytes, Handler] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -166,11 +168,11 @@ class Routes:
         if self.stopping():
             return _json({"status": "stopping"}, 503)
         problems = self.problems()
-        if problems and request.caller is STRANGER:
-            return _json({"status": "not ready"}, 503)
-        if problems:
-            return _json({"status": "not ready", "problems": problems}, 503)
-        return _json({"status": "ready"})
+        said: dict[str, object] = {"status": "not ready" if problems else "ready"}
+        if request.caller is not STRANGER:
+            told = {"problems": problems, "troubles": self.troubles()}
+            said |= {name: found for name, found in told.items() if found}
+        return _json(said, 503 if problems else 200)
 
 
 def _json(value: object, status: int = 200) -> Answer:

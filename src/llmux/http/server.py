@@ -59,6 +59,7 @@ class Gateway:
         browser: BrowserGate | None = None,
         decisions: Callable[[str | None, int], dict[str, object]] = no_decisions,
         tell: Callable[[AnswerCut], None] = lambda news: None,
+        troubles: Callable[[], list[dict[str, object]]] = list,
     ) -> None:
         self.gate = gate
         self.tell = tell
@@ -76,7 +77,13 @@ class Gateway:
         """Backends of models that are gone or moved, as long as a connection to them lives."""
         self.unknown = meter_for("")
         self.routes = Routes(
-            gate, render_metrics, metrics_type, lambda: self.stopping, problems, decisions
+            gate,
+            render_metrics,
+            metrics_type,
+            lambda: self.stopping,
+            problems,
+            decisions,
+            troubles,
         )
         self.known: Memo[KnownRequest] = Memo(lambda known: self.routes.find(known.path) is None)
         """Heads of requests to relay that were read before, for all connections."""

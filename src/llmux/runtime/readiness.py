@@ -14,6 +14,7 @@ import os
 import socket
 from collections.abc import Mapping
 
+from llmux.core.lane import Phase
 from llmux.core.plan import Stage
 from llmux.runtime.guard import DEADLINE_SECONDS
 from llmux.runtime.switcher import ModelSwitcher
@@ -90,6 +91,20 @@ class Readiness:
         if bound is not None and seconds > bound + SLACK:
             why = f"no progress for {seconds:.0f} s, its bound is {bound:g} s"
             found.append(_problem(lane.name, plan.stage.value, hook, why))
+        return found
+
+    def troubles(self, now: float) -> list[dict[str, object]]:
+        """Return which models fail while others are served; the same fields as `problems`."""
+        found = []
+        for lane in self._switcher.board.lanes.values():
+            if lane.resting and lane.phase is not Phase.AWAKE:
+                left = max(0.0, (lane.rest_until or now) - now)
+                why = f"failed {lane.level} times in a row; it is tried again in {left:.1f} s"
+                found.append(_problem(lane.name, "resting", "wake", why))
+            if lane.stuck and lane.phase is not Phase.QUARANTINED:
+                left = max(0.0, (lane.stuck_until or now) - now)
+                why = f"cannot be put to sleep and serves on; it is tried again in {left:.1f} s"
+                found.append(_problem(lane.name, "stuck", "sleep", why))
         return found
 
 
