@@ -59,6 +59,20 @@ def test_a_backend_killed_while_idle_is_woken_for_the_next_request(
     assert house.metric("llmux_backend_deaths_total", model="a", kind="dead") == 1
 
 
+def test_an_alive_that_never_agrees_costs_half_a_minute_once(build: Build) -> None:
+    """The other lie: the port stands in after 30 s, for a death and the next wake as well."""
+    house = build("a", "b")
+    house.models["a"] |= {"alive": "exit 1"}
+    house.start()
+    assert house.ask("a").who == "a"
+    [event] = house.logged("alive_unfit")
+    assert event["model"] == "a"
+    kill_9(house, "a")
+    assert house.ask("a").who == "a"
+    assert house.wakes() == ["a", "a"]
+    assert len(house.events("alive_unfit")) == 1
+
+
 def test_a_backend_killed_in_the_middle_of_a_stream_is_woken_again(build: Build) -> None:
     """Its stream says so and ends broken, never as if it were whole; the next one is served."""
     house = build("a", "b").start()
