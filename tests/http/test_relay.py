@@ -211,6 +211,30 @@ async def test_http_1_0_clients_get_no_chunks_and_no_interim_answers(reply: byte
         assert await client.ended()
 
 
+@pytest.mark.parametrize(
+    "first", [b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"Content-Length: 0\r\n\r\n"]
+)
+async def test_who_comes_after_a_client_of_http_1_0_gets_chunks(first: bytes) -> None:
+    """The backend keeps its connections open, so the next one might be asked over the same."""
+    chunks = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    )
+    answers = [b"HTTP/1.1 200 OK\r\n" + first, chunks]
+
+    async def talk(line: Line) -> None:
+        while True:
+            await line.message()
+            await line.send(answers.pop(0))
+
+    body = chat()
+    async with stand(talk) as s:
+        old = await s.ask(b"POST /p HTTP/1.0\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        assert (old.status, old.body) == (200, b"")
+        answer = await s.ask(post(body))
+        assert answer.get("transfer-encoding") == "chunked"
+        assert (answer.body, answer.complete) == (b"abcde", True)
+
+
 async def test_http_1_0_keep_alive_is_kept_where_the_length_is_known() -> None:
     body = chat()
     raw = b"POST /p HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: %d\r\n\r\n%b"

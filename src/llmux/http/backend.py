@@ -74,9 +74,9 @@ class Backend:
         return None
 
     def put(self, upstream: Upstream) -> None:
-        """Keep a connection for the next request."""
+        """Keep a connection for the next request, unless it takes the chunks out of answers."""
         idle = self._idle
-        if len(idle) < _MOST_IDLE:
+        if len(idle) < _MOST_IDLE and upstream.answer.relays_chunks:
             upstream.idle_since = self.swept
             idle.append(upstream)
         else:
