@@ -24,7 +24,7 @@ from tests.e2e.house import House, name_of, until
 from bench import report
 from bench.house import ROOT
 from bench.machine import describe, load_average
-from bench.memory import Row
+from bench.memory import Row, table
 
 PAGE: Final = ROOT / "docs" / "hardening.md"
 BEGIN: Final = "<!-- bounds: begin (written by `make bench-bounds`, do not edit) -->"
@@ -230,13 +230,7 @@ def text(rows: Sequence[Row], rounds: int) -> str:
         f"Measured {when:%Y-%m-%d %H:%M} UTC by `make bench-bounds` on: {describe()}, with a load "
         f"average of {load_average():.1f} at the end. Each figure is the worst of {rounds} rounds.",
         "",
-        "| case | measured | bound |  |",
-        "| --- | --- | --- | --- |",
-    ]
-    lines += [
-        f"| {row.case} | {row.measured:.2f} {row.unit} | <= {row.bound:g} {row.unit} | "
-        f"{'met' if row.met else '**missed**'} |"
-        for row in rows
+        *table(rows),
     ]
     return "\n".join(lines)
 

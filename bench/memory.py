@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,6 +59,19 @@ class Row:
     def met(self) -> bool:
         """Whether the figure is within its bound."""
         return self.measured <= self.bound
+
+
+def table(rows: Iterable[Row]) -> list[str]:
+    """The lines of a table: each figure beside its bound, and whether it was met."""
+    return [
+        "| case | measured | bound |  |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {row.case} | {row.measured:.2f} {row.unit} | <= {row.bound:g} {row.unit} | "
+            f"{'met' if row.met else '**missed**'} |"
+            for row in rows
+        ),
+    ]
 
 
 Case = Callable[[Contender, Sizes], Coroutine[None, None, list[Row]]]
@@ -288,13 +301,7 @@ def text(rows: list[Row]) -> str:
         f"{report.versions()}. Memory is anonymous memory with what of it was swapped out, the "
         "largest value seen less that before the case.",
         "",
-        "| case | measured | bound |  |",
-        "| --- | --- | --- | --- |",
-    ]
-    lines += [
-        f"| {row.case} | {row.measured:.2f} {row.unit} | <= {row.bound:g} {row.unit} | "
-        f"{'met' if row.met else '**missed**'} |"
-        for row in rows
+        *table(rows),
     ]
     return "\n".join(lines)
 

@@ -612,6 +612,14 @@ class Crowd(Reason):
         return {"b": self.numbers("b"), "c": self.numbers("c")}
 
 
+class Terse(Reason):
+    """A reason that names its rule and says no more."""
+
+    __slots__ = ()
+
+    rule = "payday"
+
+
 class Broken(Reason):
     """A reason that cannot be said."""
 
@@ -635,6 +643,12 @@ def test_a_reason_is_put_into_words_only_when_somebody_asks() -> None:
     assert policy_rule(ruling) == "crowd"
     assert numbers(ruling)["wanted"] == 9.0
     assert alternatives(ruling) == {"c": {"wanted": 9.0}}
+
+
+def test_a_reason_without_words_names_its_rule() -> None:
+    world = asked(busy("a", "b"))
+    world.answer("b", Skip(1.0, reason=Terse()))
+    assert sentence(newest(world)) == "the rule payday decided about b; will look again in 1 s"
 
 
 @pytest.mark.parametrize("answer", [SwitchNow, Skip, lambda reason: Defer(1.0, reason=reason)])

@@ -143,7 +143,7 @@ class Reason:
     """Why a policy decided so: numbers that are put into words only when somebody asks.
 
     A policy is asked often and its reasons are read seldom. A plain text does as well; then it is
-    made at every decision. Subclass it and say `sentence`.
+    made at every decision. Subclass it and say `rule` and `sentence`.
     """
 
     __slots__ = ()
@@ -153,7 +153,7 @@ class Reason:
 
     def sentence(self, model: str) -> str:
         """Say it as a whole sentence without its stop, for the model that was asked about."""
-        raise NotImplementedError(f"{type(self).__name__} does not say its sentence for {model}")
+        return f"the rule {self.rule} decided about {model}"
 
     def numbers(self, model: str) -> Mapping[str, float]:
         """Return what was compared for this model, by name."""
