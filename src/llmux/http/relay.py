@@ -1,21 +1,20 @@
-"""One request's way: find its model, enter the gate, ask the backend, copy the answer, leave.
+"""One request's way: find its model, enter the gate, ask the backend, copy the answer.
 
 Nothing here awaits: each step is called by the socket that has something to say. Whatever way a
-request ends, its ticket is given back once, by `_leave`. This file refuses to know how bytes are
-parsed and how models are switched.
+request ends, its ticket is given back once: `endings` has those ways. This file refuses to know
+how bytes are parsed and how models are switched.
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
-from llmux.core.news import CLIENT_STALL, AnswerCut
 from llmux.core.priority import weight
-from llmux.core.ticket import NEW, Ticket
+from llmux.core.ticket import NEW
 from llmux.errors import BackendUnreachableError, BadRequestError, LlmuxError
-from llmux.http import dialects, wire
-from llmux.http.answer import LENGTH, AnswerReader
+from llmux.http import wire
+from llmux.http.answer import AnswerReader
+from llmux.http.endings import Ending
 from llmux.http.heads import UNTOLD, answer_head, request_start
 from llmux.http.look import model_in, most_tokens_in
 from llmux.http.refusals import refuse_model, unknown_model
@@ -23,7 +22,6 @@ from llmux.http.request import Request
 from llmux.http.upstream import Upstream
 
 if TYPE_CHECKING:
-    from llmux.http.backend import Backend
     from llmux.http.front import Front
     from llmux.http.gate import Gate
     from llmux.http.keys import Caller
@@ -40,48 +38,28 @@ _LARGE: Final = 65536
 """Bytes above which a body is sent by itself rather than copied behind its head."""
 
 
-class Exchange(Ticket):
+class Exchange(Ending):
     """A request that is being answered, from its last byte in to its last byte out.
 
     It is its own ticket, so that a request makes one object less; the gate fills in what a ticket
     says of its model, and hears the three calls as methods.
     """
 
-    __slots__ = (
-        "_backend",
-        "_dial",
-        "_front",
-        "_listed",
-        "_most",
-        "_over",
-        "_request",
-        "_rescued",
-        "_retried",
-        "_retry",
-        "_retry_after",
-        "_started",
-        "_tunnel",
-        "_upstream",
-        "head_only",
-        "keep_alive",
-        "on_data",
-    )
+    __slots__ = ("_most", "_rescued", "_retried", "_retry_after", "head_only")
 
     def __init__(self, front: Front, request: Request) -> None:  # `enrol` does the ticket's part
         self._front = front
         self._request = request
         self.on_data = front.write
-        """Takes bytes for the client; the upstream calls it for each piece of an answer."""
         self.head_only = request.method == b"HEAD"
         self.keep_alive = request.keep_alive
         self.stage = NEW
         self.arrived = 0.0
         self._listed = False
-        """The gate has it on its books."""
-        self._backend: Backend | None = None
-        self._upstream: Upstream | None = None
-        self._dial: asyncio.Task[None] | None = None
-        self._retry: asyncio.TimerHandle | None = None
+        self._backend = None
+        self._upstream = None
+        self._dial = None
+        self._retry = None
         self._retry_after = _FIRST_RETRY
         self._retried = False
         self._rescued = False
@@ -291,17 +269,6 @@ class Exchange(Ticket):
         upgrade = b"connection: upgrade\r\nupgrade: %b\r\n\r\n" % answer.upgrade
         self.on_data(answer.lines + upgrade + rest)
 
-    def on_end(self) -> None:
-        """Close the books: the last byte of the answer is written."""
-        self._upstream = None
-        if self._over or not self._listed:
-            return
-        self._over = True
-        self._listed = False
-        front = self._front
-        front.gateway.gate.leave(self)
-        front.done(self.keep_alive)
-
     def on_broken(self, upstream: Upstream, reason: str) -> None:
         """Ask once more if nothing can have been processed, else say or show that it broke."""
         self._upstream = None
@@ -317,6 +284,14 @@ class Exchange(Ticket):
             self._connect()
         else:
             self._suspect(BackendUnreachableError(f"The model's backend failed: {reason}."))
+
+    def on_lost(self, error: LlmuxError) -> None:
+        """Hear that the backend hangs and is ended: wait for another wake if it gave nothing."""
+        if self._over or self._started:
+            self.cut(error)
+            return
+        self._let_go()
+        self._suspect(error)
 
     def _suspect(self, error: LlmuxError) -> None:
         """Wait for another wake, once, if it is found out that the backend is dead."""
@@ -354,106 +329,3 @@ class Exchange(Ticket):
                 self._upstream.resume()
             else:
                 self._upstream.pause()
-
-    def abandon(self) -> None:
-        """Hear that the client is gone: leave at once, and cut the backend."""
-        if self._over:
-            return
-        self._over = True
-        upstream = self._upstream
-        if self._tunnel and upstream is not None:
-            upstream.finish()
-            self._upstream = None
-        self._leave()
-
-    # The ways out.
-
-    def cut(self, error: LlmuxError) -> None:
-        """End the answer now: with an error, an error event, or a broken connection."""
-        if self._over:
-            return
-        if not self._started:
-            self._fail(error)
-            return
-        upstream = self._upstream
-        self._tell_cut(error.code, upstream)
-        if upstream is not None:
-            self._last_word(upstream, error)
-        self._break_off(upstream)
-
-    on_cut = cut
-
-    def on_lost(self, error: LlmuxError) -> None:
-        """Hear that the backend hangs and is ended: wait for another wake if it gave nothing."""
-        if self._over or self._started:
-            self.cut(error)
-            return
-        self._let_go()
-        self._suspect(error)
-
-    def give_up(self) -> None:
-        """Hear that the client takes nothing: leave, and tell if that cuts an answer."""
-        if self._started and not self._over:
-            self._tell_cut(CLIENT_STALL, self._upstream)
-        self.abandon()
-
-    def _last_word(self, upstream: Upstream, error: LlmuxError) -> None:
-        """Say in a stream why it breaks off here, where one more piece would be read as one."""
-        request = self._request
-        answer = upstream.answer
-        ends = () if request.old else dialects.ends_of_pieces(answer.content_type)
-        if not ends or not answer.ends_in(*ends):
-            return
-        shown = dialects.shown_id(answer.lines, request.request_id)
-        frame = dialects.error_frame(request.path, answer.content_type, error, shown)
-        self.on_data(b"%x\r\n%b\r\n" % (len(frame), frame))
-
-    def _tell_cut(self, reason: str, upstream: Upstream | None) -> None:
-        """Make it known that an answer ends before its end, under the id that its client has."""
-        shown = self._request.request_id
-        if upstream is not None:
-            shown = dialects.shown_id(upstream.answer.lines, shown)
-        self._front.gateway.tell(AnswerCut(self.model, reason, shown.decode("latin-1")))
-
-    def _fail(self, error: LlmuxError) -> None:
-        gateway = self._front.gateway
-        meter = gateway.unknown if self._backend is None else self._backend.meter
-        meter.answered(error.status, gateway.loop.time() - self.arrived)
-        if gateway.stopping:
-            self.keep_alive = False
-        self._front.write_error(self._request, error, self.keep_alive)
-        self._finish()
-
-    def _break_off(self, upstream: Upstream | None) -> None:
-        """Show the client that its answer is not complete."""
-        unframed = self._request.old and (upstream is None or upstream.answer.framing != LENGTH)
-        self._over = True
-        self._leave()
-        self._front.break_off(reset=unframed)
-
-    def _finish(self) -> None:
-        if self._over:
-            return
-        self._over = True
-        self._leave()
-        self._front.done(self.keep_alive)
-
-    def _leave(self) -> None:
-        """Give everything back: timer, dial, connection, ticket."""
-        self._let_go()
-        self._request.body = b""
-        if self._listed:
-            self._listed = False
-            self._front.gateway.gate.leave(self)
-
-    def _let_go(self) -> None:
-        """Have nothing to do with the backend any more."""
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        if self._dial is not None:
-            self._dial.cancel()
-            self._dial = None
-        if self._upstream is not None:
-            self._upstream.close()
-            self._upstream = None
