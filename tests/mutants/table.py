@@ -14,6 +14,7 @@ WISHES = "core/wishes.py"
 HEALTH = "core/health.py"
 LANE = "core/lane.py"
 SWITCH = "core/switching.py"
+CHOOSING = "core/choosing.py"
 HOLDING = "core/holding.py"
 LIFE = "core/life.py"
 PLAN = "core/plan.py"
@@ -271,7 +272,7 @@ MUTANTS = [
     ),
     Mutant(
         "a switch begins before all have been asked about",
-        SWITCH,
+        CHOOSING,
         "        if self.asking:\n            return None\n",
         "",
     ),
@@ -466,13 +467,13 @@ MUTANTS = [
     ),
     Mutant(
         "a model comes back although its breaker is open",
-        SWITCH,
+        CHOOSING,
         " or back.phase is not _ASLEEP or back.resting:\n",
         " or back.phase is not _ASLEEP:\n",
     ),
     Mutant(
         "a model comes back before those who wait",
-        SWITCH,
+        CHOOSING,
         "        return None if self._anybody_askable() else back\n",
         "        return back\n",
     ),
@@ -490,7 +491,7 @@ MUTANTS = [
     ),
     Mutant(
         "among the overdue the first in the config goes first",
-        SWITCH,
+        CHOOSING,
         "            if may_go and (first is None or _due(lane) < _due(first)):\n",
         "            if may_go and first is None:\n",
     ),
@@ -502,13 +503,13 @@ MUTANTS = [
     ),
     Mutant(
         "those held back go before everybody overdue",
-        SWITCH,
+        CHOOSING,
         "        return lane.owed > 0 or _due(lane) <= _due(target)\n",
         "        return True\n",
     ),
     Mutant(
         "who was overdue when the model was woken is left behind",
-        SWITCH,
+        CHOOSING,
         "        return lane.owed > 0 or _due(lane) <= _due(target)\n",
         "        return _due(lane) <= _due(target)\n",
     ),
@@ -532,7 +533,7 @@ MUTANTS = [
     ),
     Mutant(
         "between models priorities count for nothing",
-        SWITCH,
+        CHOOSING,
         "    return lanes[0] if len(lanes) == 1 else max(lanes, key=lambda lane: lane.pull(now))\n",
         "    return lanes[0]\n",
     ),

@@ -1,6 +1,7 @@
 """The switch, in the order in which it happens: choose, drain, sleep, wake, settle.
 
-This floor moves only when facts allow; it is told of them by the table in `board`.
+This floor moves only when facts allow; it is told of them by the table in `board`. Who is chosen,
+and what holds a switch back, is said on the floors below.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from llmux.core import effects as fx
 from llmux.core import events as ev
 from llmux.core import news as n
-from llmux.core.holding import Holding
+from llmux.core.choosing import Choosing
 from llmux.core.lane import Lane, Phase, Wish
 from llmux.core.places import victims
 from llmux.core.plan import Plan, Stage
@@ -17,11 +18,11 @@ from llmux.core.sentences import said
 from llmux.core.ticket import GONE
 from llmux.errors import DrainTimeoutError, HookFailedError
 
-# An enum's member costs several times what a name does, and these are asked for at each fact.
-_ASLEEP, _DRAINING = Phase.ASLEEP, Stage.DRAINING
+# An enum's member costs several times what a name does, and this is asked for at each fact.
+_DRAINING = Stage.DRAINING
 
 
-class Switching(Holding):
+class Switching(Choosing):
     """The rules of one switch."""
 
     # ---- the switch, in the order in which it happens --------------------------------------
@@ -71,44 +72,6 @@ class Switching(Holding):
                 self._admit(ticket, now, None)
         return self.waiting_total < before
 
-    def _wanted(self, lane: Lane) -> bool:
-        wanted = bool(lane.waiting) or lane in self.orders.values() or lane is self.restore
-        wanted = wanted or (lane in self.hints and not self.waiting_total)
-        return wanted or (self.plan is not None and bool(self.plan.renewal))
-
-    def _late(self) -> Lane | None:
-        """Return the overdue model whose bound was reached first, if one may go."""
-        if not self.waiting_total:
-            return None
-        first: Lane | None = None
-        for lane in self.lanes.values():
-            may_go = lane.late and lane.waiting and lane.phase is _ASLEEP and not lane.resting
-            if may_go and (first is None or _due(lane) < _due(first)):
-                first = lane
-        return first
-
-    def _hold(self) -> None:
-        """Hold new requests for the active model back while somebody overdue can be served."""
-        self.held = (
-            self.plan is None
-            and self._late() is not None
-            and not self.quarantined
-            and not any(lane.stuck for lane in self.awake)
-        )
-
-    def _owes(self, lane: Lane, target: Lane) -> bool:
-        """Say whether the model holds somebody back who is overdue and goes before the target.
-
-        Between two that are overdue the deadlines decide, so that nobody is overtaken for ever.
-        But who was overdue already when the model was woken is admitted on the same trip: two
-        models of one place each would otherwise pay a switch for every request.
-        """
-        if not lane.waiting or lane.settings.max_wait is None:
-            return False
-        if not target.overdue:
-            return lane.overdue
-        return lane.owed > 0 or _due(lane) <= _due(target)
-
     def _admit_more(self, now: float) -> bool:
         """Admit who was held back, as far as there is room; while others are held, who is owed."""
         before = self.waiting_total
@@ -122,31 +85,6 @@ class Switching(Holding):
             while lane.has_place and self._owes(lane, late) and (owed := lane.oldest):
                 self._admit(owed, now, None)
         return self.waiting_total < before
-
-    def _foremost(self) -> Lane | None:
-        """Return who goes before every wish: who is overdue, else an order that can be met."""
-        late = self._late()
-        if late is not None:
-            return late
-        for lane in self.orders.values():
-            if lane.phase is _ASLEEP and not lane.resting:
-                return lane
-        return None
-
-    def _choose(self, now: float) -> Lane | None:
-        """Return where to go: who is overdue, an order, else the weightiest waiter (or a hint)."""
-        first = self._foremost()
-        if first is not None:
-            return first
-        if self.asking:
-            return None
-        wished = self._wished()
-        if wished:
-            return _weightiest(wished, now)
-        back = self.restore
-        if back is None or self.awake or back.phase is not _ASLEEP or back.resting:
-            return None
-        return None if self._anybody_askable() else back
 
     def _begin(self, now: float) -> bool:
         target = None if self.closed or self.surveying else self._choose(now)
@@ -274,19 +212,6 @@ class Switching(Holding):
         asked = "requested" if target.waiting else "ordered"
         why = why or ("announced" if target in self.hints and not target.waiting else asked)
         self._run(plan, "wake", target, why, now)
-
-    def _barred(self, target: Lane) -> bool:
-        """Say whether a quarantined model is in the way, which came while others fell asleep."""
-        there = [lane.name for lane in self.quarantined]
-        return bool(there and victims(target.name, there, self.needs, self.capacities))
-
-    def _next_best(self, now: float) -> Lane | None:
-        """Return who is woken when the target lost its reason: in the order of `_choose`."""
-        first = self._foremost()
-        if first is not None:
-            return first
-        waiting = self.askable()
-        return _weightiest(waiting, now) if waiting else None
 
     def _run(self, plan: Plan, hook: str, lane: Lane, reason: str, now: float) -> None:
         self.fold(now)
@@ -432,16 +357,3 @@ class Switching(Holding):
         self.news.append(n.ModelAsleep(lane.name))
         self._trip(lane, now)
         self._reject_waiting(lane, self.refusal(lane, now))
-
-
-def _weightiest(lanes: list[Lane], now: float) -> Lane:
-    """Return the model with the largest weight x age; of equals the one whose oldest came first.
-
-    Where nobody has said a priority that is the one with the oldest request.
-    """
-    return lanes[0] if len(lanes) == 1 else max(lanes, key=lambda lane: lane.pull(now))
-
-
-def _due(lane: Lane) -> float:
-    oldest = lane.oldest
-    return (0.0 if oldest is None else oldest.arrived) + (lane.settings.max_wait or 0.0)
