@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 BOARD = "core/board.py"
 DESK = "core/desk.py"
+LEDGER = "core/ledger.py"
 WISHES = "core/wishes.py"
 HEALTH = "core/health.py"
 LANE = "core/lane.py"
@@ -557,7 +558,7 @@ MUTANTS = [
     ),
     Mutant(
         "a full queue refuses nobody",
-        DESK,
+        LEDGER,
         "        if bound is not None and len(lane.waiting) >= bound:",
         "        if bound is not None and len(lane.waiting) > bound:",
     ),
@@ -587,7 +588,7 @@ MUTANTS = [
     ),
     Mutant(
         "bytes of bodies bind nobody",
-        DESK,
+        LEDGER,
         "self.buffered + size > most",
         "self.buffered > most + size",
     ),
@@ -748,7 +749,7 @@ MUTANTS = [
     ),
     Mutant(
         "renewal: a model that was taken out can be asked for until it sleeps",
-        DESK,
+        LEDGER,
         "        if lane is None or lane.change is Change.REMOVE:\n            raise",
         "        if lane is None:\n            raise",
     ),

@@ -11,8 +11,8 @@ from __future__ import annotations
 from llmux.core import effects as fx
 from llmux.core import events as ev
 from llmux.core.canonical import BoardForm, canonical, copied
-from llmux.core.desk import removed
 from llmux.core.lane import Change, Lane, Phase
+from llmux.core.ledger import removed
 from llmux.core.plan import IDLE
 from llmux.core.renewal import Renewal
 from llmux.core.ticket import NEW, Ticket

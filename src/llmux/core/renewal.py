@@ -9,8 +9,8 @@ from __future__ import annotations
 from llmux.core import effects as fx
 from llmux.core import events as ev
 from llmux.core import news as n
-from llmux.core.desk import removed
 from llmux.core.lane import Change, Lane, LaneSettings, Phase
+from llmux.core.ledger import removed
 from llmux.core.life import Life
 from llmux.core.places import victims
 from llmux.core.plan import Plan, Stage
