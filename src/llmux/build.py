@@ -29,9 +29,10 @@ from llmux.core.lane import LaneSettings
 from llmux.core.news import ModelAsleep, ModelRemoved, ModelRenewed, News
 from llmux.core.recorded import RecordedBoard
 from llmux.errors import PolicyError
-from llmux.http.asgi import App, SwitchLayer
+from llmux.http.asgi import SwitchLayer
 from llmux.http.asgi_app import Lifespan, OwnRoutes
 from llmux.http.asgi_doors import DoorLayer
+from llmux.http.asgi_messages import App
 from llmux.http.config_doors import ConfigDoors, read_doors
 from llmux.http.limits import Limits
 from llmux.http.server import Gateway

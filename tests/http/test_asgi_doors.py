@@ -9,8 +9,9 @@ from typing import Any
 
 from llmux.build import build_app
 from llmux.config import AuthConfig, KeyConfig, parse_config
-from llmux.http.asgi import CALLER, App, Receive, Scope, Send, SwitchLayer
+from llmux.http.asgi import App, Receive, Scope, Send, SwitchLayer
 from llmux.http.asgi_doors import DoorLayer
+from llmux.http.asgi_messages import CALLER
 from llmux.http.browser import BrowserGate
 from llmux.http.doors import Doors
 from llmux.http.keys import make_keyring

@@ -8,19 +8,33 @@ refuses to know how the process is served and what the other app does.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from llmux.core.news import CLIENT_STALL, AnswerCut
 from llmux.core.priority import weight
 from llmux.core.ticket import INSIDE, Ticket
 from llmux.errors import BackendUnreachableError, BodyTooLargeError, LlmuxError
-from llmux.http import dialects, wire
+from llmux.http import dialects
 from llmux.http.announce import named
 from llmux.http.asgi_answer import BrokenAnswerError, HeldAnswer
+from llmux.http.asgi_messages import (
+    CALLER,
+    App,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    disconnected,
+    has_body,
+    is_json,
+    read_body,
+    replay,
+    request_head,
+    said,
+    send_error,
+)
 from llmux.http.backend import Backend
-from llmux.http.doors import SHIELD
 from llmux.http.gate import Meter
 from llmux.http.limits import Limits
 from llmux.http.look import model_in, most_tokens_in
@@ -28,14 +42,8 @@ from llmux.http.refusals import refuse_model
 from llmux.http.upstream import Upstream
 from llmux.runtime.switcher import ModelSwitcher
 
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+__all__ = ["App", "Message", "Receive", "Scope", "Send", "SwitchLayer"]
 
-CALLER: Final = "llmux.caller"
-"""The key in a scope under which `DoorLayer` leaves who sends a request."""
 _RETRY_SECONDS: Final = 0.1
 """Pause between two tries at a backend that still loads."""
 
@@ -98,19 +106,19 @@ class SwitchLayer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope of ASGI."""
-        if scope["type"] != "http" or not _has_body(scope["headers"]):
+        if scope["type"] != "http" or not has_body(scope["headers"]):
             await self.app(scope, receive, send)
             return
-        body, whole, read = await _read(receive, self.limits.max_body_bytes)
+        body, whole, read = await read_body(receive, self.limits.max_body_bytes)
         model = model_in(body) if body and whole else None
-        if not whole and _is_json(scope["headers"]):
+        if not whole and is_json(scope["headers"]):
             path: bytes = scope["path"].encode()
             error = BodyTooLargeError(f"the body has more than {self.limits.max_body_bytes} bytes")
             await send_error(send, path, error)
         elif model is not None and (who := scope.get(CALLER)) and not who.may_use(model):
             await send_error(send, scope["path"].encode(), refuse_model(model))
         elif model is None or not self.switcher.is_registered(model):
-            await self.app(scope, _replay(read, receive), send)
+            await self.app(scope, replay(read, receive), send)
         else:
             await self._serve(scope, receive, send, model, body)
 
@@ -141,7 +149,7 @@ class SwitchLayer:
     ) -> None:
         """Answer, unless the client leaves first: then everything is given back at once."""
         work = asyncio.create_task(self._answer(scope, send, model, body))
-        gone = asyncio.create_task(_disconnected(receive))
+        gone = asyncio.create_task(disconnected(receive))
         try:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
@@ -210,7 +218,7 @@ class SwitchLayer:
     def _heed(self, ticket: _Asked, scope: Scope) -> None:
         """Read what the request says about itself beside its model; LlmuxError if it may not."""
         fields, caller = scope["headers"], scope.get(CALLER)
-        announced = _said(fields, b"x-llmux-next")
+        announced = said(fields, b"x-llmux-next")
         ticket.then = None if announced is None else named(announced, self.switcher, caller)
         granted = None if caller is None else caller.priority
         ticket.weight = weight(ticket.weight, _priority(fields), granted)
@@ -250,7 +258,7 @@ class SwitchLayer:
         `asked` is told of each try, so that it can be cut.
         """
         switcher, backend = self.switcher, self._backend(model)
-        head = _request_head(scope, backend, len(body))
+        head = request_head(scope, backend.host_line, len(body))
         rescued = retried = False
         while True:
             answer = HeldAnswer(scope["method"] == "HEAD")
@@ -305,47 +313,6 @@ async def _dial(backend: Backend) -> Upstream | OSError:
             task.cancel()
 
 
-def _request_head(scope: Scope, backend: Backend, length: int) -> bytes:
-    """Write the head for the backend: the client's fields less what belongs to its connection."""
-    dropped = set(wire.HOP_BY_HOP) | {b"host", b"content-length", b"expect", b"x-llmux-priority"}
-    dropped.add(b"x-llmux-next")
-    fields: Iterable[tuple[bytes, bytes]] = scope["headers"]
-    for name, value in fields:
-        if name.lower() == b"connection":
-            dropped |= {token.strip().lower() for token in value.split(b",")}
-    raw: bytes = scope.get("raw_path") or scope["path"].encode()
-    query: bytes = scope.get("query_string") or b""
-    target = raw + (b"?" + query if query else b"")
-    lines = [scope["method"].encode(), b" ", target, backend.host_line]
-    lines += [b"%b: %b\r\n" % field for field in fields if field[0].lower() not in dropped]
-    lines.append(b"content-length: %d\r\nvia: 1.1 llmux\r\n\r\n" % length)
-    return b"".join(lines)
-
-
-def _priority(fields: Iterable[tuple[bytes, bytes]]) -> str | None:
-    said = _said(fields, b"x-llmux-priority")
-    return None if said is None else said.decode("latin-1")
-
-
-def _said(fields: Iterable[tuple[bytes, bytes]], field: bytes) -> bytes | None:
-    said = [value for name, value in fields if name.lower() == field]
-    return b", ".join(said) if said else None
-
-
-def _has_body(fields: Iterable[tuple[bytes, bytes]]) -> bool:
-    return any(
-        name.lower() == b"transfer-encoding"
-        or (name.lower() == b"content-length" and value != b"0")
-        for name, value in fields
-    )
-
-
-def _is_json(fields: Iterable[tuple[bytes, bytes]]) -> bool:
-    return any(
-        name.lower() == b"content-type" and b"json" in value.lower() for name, value in fields
-    )
-
-
 async def _last_word(send: Send, path: bytes, answer: HeldAnswer, error: LlmuxError) -> None:
     """Say in a stream why it breaks off here, where one more piece would be read as one.
 
@@ -359,57 +326,6 @@ async def _last_word(send: Send, path: bytes, answer: HeldAnswer, error: LlmuxEr
     await send({"type": "http.response.body", "body": frame, "more_body": True})
 
 
-async def _read(receive: Receive, most: int | None) -> tuple[bytes, bool, list[Message]]:
-    """Read a body up to `most` bytes; gives it, whether that is all, and the messages read."""
-    pieces: list[bytes] = []
-    read: list[Message] = []
-    size = 0
-    while True:
-        message = await receive()
-        read.append(message)
-        if message["type"] != "http.request":
-            return b"".join(pieces), False, read
-        piece: bytes = message.get("body", b"")
-        size += len(piece)
-        if most is not None and size > most:
-            return b"", False, read
-        pieces.append(piece)
-        if not message.get("more_body", False):
-            return b"".join(pieces), True, read
-
-
-def _replay(read: list[Message], receive: Receive) -> Receive:
-    """Give the wrapped app the messages that were read already, then the rest."""
-    left = deque(read)
-
-    async def again() -> Message:
-        return left.popleft() if left else await receive()
-
-    return again
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-def pairs(lines: bytes) -> list[tuple[bytes, bytes]]:
-    """Split header lines, each with its CRLF, into what ASGI wants."""
-    found = []
-    for line in lines.split(b"\r\n"):
-        if line:
-            name, _, value = line.partition(b": ")
-            found.append((name, value))
-    return found
-
-
-async def send_error(
-    send: Send, path: bytes, error: LlmuxError, more: Iterable[tuple[bytes, bytes]] = ()
-) -> None:
-    """Answer with an error in the dialect of the path (without query), with `more` fields."""
-    body = dialects.error_body(path, error)
-    fields = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    fields += pairs(dialects.error_fields(error) + SHIELD)
-    fields += more
-    await send({"type": "http.response.start", "status": error.status, "headers": fields})
-    await send({"type": "http.response.body", "body": body})
+def _priority(fields: Iterable[tuple[bytes, bytes]]) -> str | None:
+    asked = said(fields, b"x-llmux-priority")
+    return None if asked is None else asked.decode("latin-1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from llmux.errors import LlmuxError
-from llmux.http.asgi import CALLER, App, Receive, Scope, Send, pairs, send_error
+from llmux.http.asgi_messages import CALLER, App, Receive, Scope, Send, pairs, send_error
 from llmux.http.doors import SHIELD
 from llmux.http.gate import Meter
 from llmux.http.refusals import unknown_model

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from llmux.http.asgi import CALLER, App, Message, Receive, Scope, Send, pairs, send_error
+from llmux.http.asgi_messages import CALLER, App, Message, Receive, Scope, Send, pairs, send_error
 from llmux.http.doors import CREDENTIALS, WATCHED, Doors, Entry
 
 
