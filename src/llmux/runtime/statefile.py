@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import math
 import os
 import threading
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,8 +22,8 @@ from typing import Literal
 
 import msgspec
 
-from llmux.errors import LlmuxError
 from llmux.runtime import processes
+from llmux.runtime.statelock import StateBusyError, take_lock
 from llmux.runtime.staterecord import (
     FORMAT,
     Memory,
@@ -46,13 +44,7 @@ __all__ = ["Leftover", "StateBusyError", "StateFile", "Status", "Woken", "state_
 PATIENCE = 2.0
 """Seconds for which a hook waits until its intent is written; a sick disk must not stop a wake."""
 
-_DEAD_HOLDER_SECONDS = 2.0
-
 _log = logging.getLogger("llmux.state")
-
-
-class StateBusyError(LlmuxError):
-    """Another gateway that lives holds the state file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +95,7 @@ class StateFile:
             return
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = self._take_lock(self.path.with_name(self.path.name + ".lock"))
+            self._lock = take_lock(self.path)
             self._load(self.path)
             replace(self.path, dump(self._record), sync=False)
         except OSError as error:
@@ -299,29 +291,6 @@ class StateFile:
             return Leftover(note.model, note.hook, "killed" if gone else "cannot be killed")
         return Leftover(note.model, note.hook, end)
 
-    def _take_lock(self, path: Path) -> int:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        until = time.monotonic() + _DEAD_HOLDER_SECONDS
-        try:
-            while not _locked(lock) and _dead(_holder(lock)) and time.monotonic() < until:
-                # It was killed while it spawned a hook: the fork holds the lock until it runs it.
-                time.sleep(0.01)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _holder(lock)
-            os.close(lock)
-            who = f"pid {holder}" if holder.isdigit() else "another process"
-            raise StateBusyError(
-                f"another llmux ({who}) already runs with this config: it holds {self.path};"
-                " stop it, or set `state` to another path or to off"
-            ) from None
-        except OSError:
-            os.close(lock)
-            raise
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        return lock
-
     # ---- writing -------------------------------------------------------------------------------
 
     def _let_go(self) -> None:
@@ -384,21 +353,3 @@ class StateFile:
             if not self._sick:
                 self._sick = True
                 self._warn(f"the state file {self.path} is slow: hooks do not wait for it any more")
-
-
-def _holder(lock: int) -> str:
-    """Who wrote its pid into the lock last; empty where nobody did."""
-    return os.pread(lock, 20, 0).decode("ascii", "replace").strip()
-
-
-def _locked(lock: int) -> bool:
-    """Whether the lock is ours now."""
-    with contextlib.suppress(BlockingIOError):
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False
-
-
-def _dead(pid: str) -> bool:
-    """Whether no process has this pid."""
-    return pid.isdigit() and processes.started_at(int(pid)) is None
