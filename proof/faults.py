@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tests.mutants.table import MUTANTS, Mutant
 
 KEEPER = "runtime/keeper.py"
+SURVEY = "runtime/survey.py"
 LIVES = "runtime/lives.py"
 STATE = "runtime/statefile.py"
 RENEWAL = "core/renewal.py"
@@ -148,9 +149,9 @@ _OWN = [
     Planted(
         Mutant(
             "a model whose hook was interrupted is taken for asleep",
-            KEEPER,
-            "        elif model not in unsettled and (\n",
-            "        elif (\n",
+            SURVEY,
+            "    elif model not in unsettled and (\n",
+            "    elif (\n",
         ),
         "restart",
     ),
@@ -167,7 +168,7 @@ _OWN = [
         Mutant(
             "a new life does not wait for the hooks of the last one",
             LIVES,
-            "        await keeper.settle()\n",
+            "        await settle(keeper)\n",
             "",
         ),
         "restart",

@@ -24,6 +24,7 @@ from llmux.runtime.probes import AGREES, Answer, Look, Probe
 from llmux.runtime.readiness import Readiness, beat
 from llmux.runtime.statefile import StateFile
 from llmux.runtime.staterecord import dump, replace
+from llmux.runtime.survey import look_at
 from proof.chance import Chance
 from proof.engines import HOLDING, Engine, Machine, Process, Truth
 from proof.watch import Watch
@@ -276,7 +277,7 @@ class Life:
         stranger = Runner(self.machine, setting.specs, self.disk, continues=False)
         new = [name for name in setting.lanes if name not in board.lanes]
         asked = _asked(self.machine, setting, stranger)
-        looks = [keeper.look_at(name, asked[name]) for name in new]
+        looks = [look_at(keeper, name, asked[name]) for name in new]
         found = dict(zip(new, await asyncio.gather(*looks), strict=True))
         later = self.runner.follow(setting.specs, {})
         keeper.follow(

@@ -35,8 +35,8 @@ from llmux.core.news import ConfigReloaded
 from llmux.errors import ConfigError, PolicyError
 from llmux.http.config_doors import ConfigDoors, read_doors
 from llmux.policy.base import SwitchPolicy
-from llmux.runtime.keeper import Standing
 from llmux.runtime.probes import Probe
+from llmux.runtime.survey import Standing, look_at
 from llmux.telemetry.log import reconfigure
 
 LOOK_SECONDS = 20.0
@@ -95,7 +95,7 @@ async def _look_at_new(parts: Parts, config: Config) -> dict[str, Standing]:
     async def look(name: str, probe: tuple[Probe | None, Probe, str]) -> Standing:
         try:
             async with asyncio.timeout(LOOK_SECONDS):
-                return await parts.keeper.look_at(name, probe)
+                return await look_at(parts.keeper, name, probe)
         except TimeoutError:
             return "unclear"
 

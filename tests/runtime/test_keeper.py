@@ -17,9 +17,11 @@ from llmux.core.news import HookEnded
 from llmux.runtime import probes
 from llmux.runtime.findings import AliveFailed, Finding, HookLeftOver, WitnessBlind, WitnessUnfit
 from llmux.runtime.hooks import HookResult, HookRunner, HookSpec
-from llmux.runtime.keeper import LADDER_LOOKS, Keeper, Outcome
+from llmux.runtime.keeper import LADDER_LOOKS, Keeper
+from llmux.runtime.outcome import Outcome
 from llmux.runtime.probes import Look
 from llmux.runtime.statefile import StateFile
+from llmux.runtime.survey import settle, survey
 from llmux.runtime.witness import Pulse, Traits
 from llmux.testing import run_virtual
 from tests.runtime.backends import Engine
@@ -308,7 +310,7 @@ def test_a_witness_that_still_agrees_after_a_sleep_is_remembered_as_blind(tmp_pa
             {"m": (stage.ask, stage.knock, "text")},
             state=state,
         )
-        return await keeper.survey("m")
+        return await survey(keeper, "m")
 
     asyncio.run(first())
     assert asyncio.run(second()) == "asleep"
@@ -557,7 +559,7 @@ def test_how_a_model_is_found_at_start(
     house = staged(stage)
     if last is not None:
         house.keeper.state.set_status("m", last)
-    assert run_virtual(house.keeper.survey("m")) == standing
+    assert run_virtual(survey(house.keeper, "m")) == standing
     known = house.keeper.state.last_known_awake("m")
     assert known == {"awake": True, "asleep": False, "unclear": None}[standing]
 
@@ -599,8 +601,8 @@ def test_what_was_awake_at_a_kill_9_is_adopted_without_a_wake(
         state = StateFile(path, ["m"], warn=pytest.fail)
         state.open()
         house = housed(engine, state=state)
-        assert await house.keeper.settle() == []
-        assert await house.keeper.survey("m") == "awake"
+        assert await settle(house.keeper) == []
+        assert await survey(house.keeper, "m") == "awake"
         assert state.awake_order() == ["m"]
         await state.close()
 
@@ -627,7 +629,7 @@ def test_a_hook_of_a_model_that_left_the_config_is_ended_at_once(tmp_path: Path)
         keeper = Keeper(
             runner, {"other": (None, probes.tcp(9, 1.0), "")}, state=state, listener=told.append
         )
-        await keeper.settle()
+        await settle(keeper)
         assert told == [HookLeftOver("m", "wake", "killed")]
         assert list(state.woken()) == ["m"], "what it may have left is put to sleep next"
 

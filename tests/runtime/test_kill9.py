@@ -19,6 +19,7 @@ from llmux.runtime import probes
 from llmux.runtime.hooks import HookRunner, HookSpec
 from llmux.runtime.keeper import Keeper
 from llmux.runtime.statefile import StateFile
+from llmux.runtime.survey import settle, survey
 from tests.runtime.backends import lives
 
 MODELS = ("a", "b")
@@ -66,8 +67,8 @@ async def begin(folder: Path) -> tuple[Keeper, str | None]:
     state = StateFile(folder / "state.json", MODELS)
     state.open()
     keeper = keeper_of(folder, state)
-    await keeper.settle()
-    found = {name: await keeper.survey(name) for name in MODELS}
+    await settle(keeper)
+    found = {name: await survey(keeper, name) for name in MODELS}
     recent = [name for name in state.awake_order() if found[name] == "awake"]
     keep = recent[-1] if recent else None
     for name in MODELS:

@@ -15,6 +15,7 @@ from llmux.runtime.hooks import HookRunner, HookSpec
 from llmux.runtime.keeper import Keeper, woken_by
 from llmux.runtime.retire import retire
 from llmux.runtime.statefile import StateFile
+from llmux.runtime.survey import bound_of, settle, survey
 
 UP = "up"
 """The file that is there while the model is in memory."""
@@ -45,7 +46,7 @@ async def after(folder: Path, woken: HookSpec, *config: HookSpec) -> tuple[Keepe
     runner = HookRunner(config, cwd=folder, journal=state)
     keeper = Keeper(runner, asked, state=state, listener=told.append)
     state.open()
-    await keeper.settle()
+    await settle(keeper)
     return keeper, told
 
 
@@ -63,7 +64,7 @@ def test_a_model_whose_hooks_were_changed_sleeps_by_the_old_ones_first(tmp_path:
         assert log(tmp_path) == ["old"]
         assert keeper.state.last_known_awake("m") is False
         assert (keeper.runner.spec("m"), keeper.state.woken()) == (NEW, {})
-        assert await keeper.survey("m") == "asleep"
+        assert await survey(keeper, "m") == "asleep"
         assert Retired("m") in told
         await keeper.state.close()
 
@@ -91,7 +92,7 @@ def test_what_was_woken_by_the_same_hooks_is_left_alone(tmp_path: Path) -> None:
         keeper, told = await after(tmp_path, OLD, mended)
         await retire(keeper, lambda *_: port_of(tmp_path))
         assert (log(tmp_path), told) == ([], [])
-        assert await keeper.survey("m") == "awake"
+        assert await survey(keeper, "m") == "awake"
         await keeper.state.close()
 
     asyncio.run(story())
@@ -150,9 +151,9 @@ def test_a_hook_of_a_model_that_left_the_config_may_end_within_its_old_bound(
 
     async def story() -> None:
         keeper, _ = await after(tmp_path, OLD, OTHER)
-        assert keeper._bound("m", "sleep") == 9.0
-        assert keeper._bound("m", "wake") == 0.0
-        assert keeper._bound("unknown", "sleep") == 0.0
+        assert bound_of(keeper, "m", "sleep") == 9.0
+        assert bound_of(keeper, "m", "wake") == 0.0
+        assert bound_of(keeper, "unknown", "sleep") == 0.0
         await keeper.state.close()
 
     asyncio.run(story())

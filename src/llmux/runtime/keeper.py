@@ -3,7 +3,8 @@
 It is the driver's `Hooks`: beside running a hook it asks the witness what came of it, goes down
 the ladder when a sleep has failed, and writes down how each model stands. Between hooks it takes
 the pulse of those that are awake. It refuses to know requests, queues and plans: what a death or
-a failed sleep means for a switch is the board's to say.
+a failed sleep means for a switch is the board's to say, and how models stand at the start is for
+`survey` to find out.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from llmux.core.news import HookEnded
-from llmux.runtime.findings import AliveFailed, Finding, HookLeftOver, WitnessBlind, WitnessUnfit
+from llmux.runtime.findings import AliveFailed, Finding, WitnessBlind, WitnessUnfit
 from llmux.runtime.hooks import HookResult, HookRunner, HookSpec
+from llmux.runtime.outcome import Left, Outcome, outcome_of
 from llmux.runtime.probes import Probe
-from llmux.runtime.statefile import Leftover, StateFile, Woken
+from llmux.runtime.statefile import StateFile, Woken
 from llmux.runtime.staterecord import digest
 from llmux.runtime.witness import ASK_EVERY, LAST_LOOKS, Pulse, Witness
 
@@ -33,27 +34,6 @@ LADDER_LOOKS = LAST_LOOKS + 3
 """Times that `alive` is asked at most until a sleep has failed for good."""
 
 _log = logging.getLogger("llmux.keeper")
-
-Left = Literal["asleep", "awake", "unclear"]
-"""How a sleep has left its model; `unclear` is neither alive nor provably asleep."""
-Standing = Literal["awake", "asleep", "unclear"]
-"""How a model is found at start; `unclear` may hold the accelerator and has to be put to sleep."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a wake or a sleep ended: the hook's own result, and what the witness made of it.
-
-    `duration` is the seconds of the hook alone. After a sleep `left` alone says what became of the
-    model, also where `ok` is False; after a wake it is None.
-    """
-
-    ok: bool
-    exit_code: int | None
-    duration: float
-    tail: str
-    error: str | None
-    left: Left | None = None
 
 
 class Keeper:
@@ -108,44 +88,12 @@ class Keeper:
         """Return where the model's backend listens; None for an unknown model."""
         return self.runner.model_port(model)
 
-    # ---- at start ------------------------------------------------------------------------------
+    # ---- what was found at the start ---------------------------------------------------------
 
-    async def settle(self) -> list[Leftover]:
-        """Take over what the last life has learned, and wait for its hooks, or end them.
-
-        To be called before all else, as soon as the state file is open.
-        """
+    def recall(self) -> None:
+        """Take over what the last life has learned of the witnesses, once its file is open."""
         for model, (_, _, text) in self._probes.items():
             self.witnesses[model].traits = self.state.traits(model, text)
-        ends = await self.state.settle(self._bound)
-        for end in ends:
-            self.tell(HookLeftOver(end.model, end.hook, end.end))
-        return ends
-
-    def _bound(self, model: str, hook: str) -> float | None:
-        """Return how long a hook of the last life may run, in seconds from its start."""
-        old = self.state.woken().get(model)
-        if self.runner.spec(model) is not None:
-            return self.runner.timeout(model, hook)
-        if old is None or hook == "wake":
-            return 0.0
-        return old.kill_timeout if hook == "kill" else old.sleep_timeout
-
-    async def survey(self, model: str) -> Standing:
-        """Find out how the model stands before anything was done to it, and write it down."""
-        witness = self.witnesses[model]
-        last = self.state.last_known_awake(model)
-        unsettled = self.state.unsettled()
-        standing: Standing = "unclear"
-        if await witness.adoptable(last):
-            standing = "awake"
-        # What listens and does not agree may hang or load, unless we know that it sleeps.
-        elif model not in unsettled and (
-            last is False or await witness.refuses() or await witness.gone()
-        ):
-            standing = "asleep"
-        self.state.set_status(model, "unsettled" if standing == "unclear" else standing)
-        return standing
 
     def adopted(self, model: str) -> None:
         """Write down that a model that was found awake goes on serving, by the hooks it has now."""
@@ -158,16 +106,6 @@ class Keeper:
         spec = self.runner.spec(model)
         if spec is not None:
             self.state.set_woken(model, woken_by(spec))
-
-    async def look_at(
-        self, model: str, probes: tuple[Probe | None, Probe, str]
-    ) -> Literal["awake", "asleep", "unclear"]:
-        """Find out how a model stands that is not known here yet."""
-        alive, knock, _ = probes
-        witness = Witness(alive, knock)
-        if await witness.adoptable(self.state.last_known_awake(model)):
-            return "awake"
-        return "asleep" if await witness.refuses() or await witness.gone() else "unclear"
 
     # ---- a config that was read anew ---------------------------------------------------------
 
@@ -227,14 +165,14 @@ class Keeper:
                 model, from_model=from_model, to_model=to_model, reason=reason
             )
             if not end.ok:
-                return _outcome(end)
+                return outcome_of(end)
             witness = self.witnesses[model]
             if not await witness.agrees(until):
                 why = witness.last_error or "it has not answered"
                 limit = "" if bound is None else f" within {bound:g} s"
-                return _outcome(end, ok=False, error=f"woken, but not alive{limit}: {why}")
+                return outcome_of(end, ok=False, error=f"woken, but not alive{limit}: {why}")
             self.state.set_status(model, "awake")
-            return _outcome(end)
+            return outcome_of(end)
 
     async def run_sleep(
         self, model: str, *, from_model: str | None, to_model: str | None, reason: str
@@ -303,7 +241,7 @@ class Keeper:
         error = end.error
         if error is not None and left == "asleep" and self._on_sleep_failure == "stop":
             error = f"{error}; but nothing of it is left, so it counts as asleep"
-        return _outcome(end, error=error, left=left)
+        return outcome_of(end, error=error, left=left)
 
     # ---- the pulse -----------------------------------------------------------------------------
 
@@ -455,16 +393,3 @@ class _Busy:
 
     def __exit__(self, *_: object) -> None:
         self._keeper._over(self._model)
-
-
-def _outcome(
-    end: HookResult, *, ok: bool | None = None, error: str | None = None, left: Left | None = None
-) -> Outcome:
-    return Outcome(
-        end.ok if ok is None else ok,
-        end.exit_code,
-        end.duration,
-        end.tail,
-        error or end.error,
-        left,
-    )

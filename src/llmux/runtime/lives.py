@@ -12,8 +12,9 @@ from llmux.core import events as ev
 from llmux.core.lane import Change, Phase
 from llmux.core.news import Adopted, CostLearned, News
 from llmux.core.plan import IDLE, Stage
-from llmux.runtime.keeper import Keeper, Standing
+from llmux.runtime.keeper import Keeper
 from llmux.runtime.retire import Knock, knock, retire
+from llmux.runtime.survey import Standing, settle, survey
 from llmux.runtime.switcher import ModelSwitcher
 from llmux.runtime.witness import Pulse
 
@@ -56,18 +57,18 @@ class Lives:
         StateBusyError where another gateway holds the state file.
         """
         keeper, switcher = self._keeper, self._switcher
-        await keeper.settle()
+        await settle(keeper)
         await retire(keeper, self._knocks)
         names = switcher.registered_models()
         # The survey writes down what it finds; a model whose hook was interrupted is the latest.
         remembered = [*keeper.state.awake_order(), *keeper.state.unsettled()]
         room = asyncio.Semaphore(MOST_LOOKS)
 
-        async def survey(name: str) -> Standing:
+        async def look(name: str) -> Standing:
             async with room:
-                return await keeper.survey(name)
+                return await survey(keeper, name)
 
-        standings = await asyncio.gather(*(survey(name) for name in names))
+        standings = await asyncio.gather(*(look(name) for name in names))
         found = dict(zip(names, standings, strict=True))
         awake = {name for name, standing in found.items() if standing == "awake"}
         known = [name for name in remembered if name in awake]
