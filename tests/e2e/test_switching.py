@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from signal import SIGINT
 
 from tests.e2e.conftest import Build
 from tests.e2e.house import House, until
@@ -147,18 +148,22 @@ def test_a_policy_of_ones_own_gets_its_options_and_decides_with_an_awaitable(bui
 
 
 def test_a_policy_that_raises_is_told_and_read_as_fifo(build: Build) -> None:
-    """A mistake in a policy costs a log line and no request."""
+    """A mistake in a policy costs a log line and no request, and only a real Ctrl-C is one."""
     house = build("a", "b")
     (house.folder / "bad.py").write_text(
         "from llmux.policy import FifoPolicy\n"
         "class Bad(FifoPolicy):\n"
-        "    def on_pending_request(self, context): raise KeyError('oh')\n"
+        "    def on_pending_request(self, context):\n"
+        "        raise KeyError('oh') if context.target_model == 'a' else KeyboardInterrupt\n"
     )
     house.policy["name"] = "./bad.py"
     house.start()
     assert house.ask("a").who == "a"
     assert house.ask("b").who == "b"
-    assert "oh" in str(house.logged("policy_fault")[0]["error"])
+    first, second = house.logged("policy_fault", 2)
+    assert "oh" in str(first["error"])
+    assert "KeyboardInterrupt" in str(second["error"])
+    assert house.stop(SIGINT) == 0
 
 
 def test_who_ends_before_the_drain_rides_free(house: House) -> None:

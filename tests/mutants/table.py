@@ -681,8 +681,8 @@ MUTANTS = [
     Mutant(
         "a policy that stumbles over a cancellation is never heard again",
         GUARD,
-        "_FAULTS = (Exception, asyncio.CancelledError, SystemExit)\n",
-        "_FAULTS = (Exception, SystemExit)\n",
+        "_FAULTS = (Exception, asyncio.CancelledError, SystemExit, KeyboardInterrupt)\n",
+        "_FAULTS = (Exception, SystemExit, KeyboardInterrupt)\n",
     ),
     Mutant(
         "slow calls add up for ever",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import signal
 from collections.abc import Awaitable, Iterator
 from typing import Any
 
@@ -94,6 +95,59 @@ def test_what_is_read_as_fifo_says_so_in_its_reason() -> None:
     assert isinstance(answer.reason, str)
     assert "read as FIFO" in answer.reason
     assert complaints == ["Says: on_pending_request returned 42, which is no decision"]
+
+
+class Pressed(SwitchPolicy):
+    """A policy during which somebody presses Ctrl-C."""
+
+    def on_pending_request(self, context: PolicyContext) -> Decision:
+        """Take long enough for that."""
+        signal.raise_signal(signal.SIGINT)
+        return SwitchNow()
+
+    def on_switch_complete(self, source: str | None, target: str, duration: float) -> None:
+        """Here, too."""
+        signal.raise_signal(signal.SIGINT)
+
+    def scheduler_interval(self) -> float | None:
+        """And here."""
+        signal.raise_signal(signal.SIGINT)
+        return None
+
+
+@pytest.fixture
+def pythons_own() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, as in a program that has said nothing else."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("pythons_own")
+def test_a_real_ctrl_c_passes_the_fence() -> None:
+    """Also in a program that uses the library and leaves SIGINT to Python."""
+    fence, complaints = guard(Pressed())
+    for call in (
+        lambda: fence.decide(CONTEXT),
+        lambda: fence.completed(None, "a", 1.0),
+        fence.interval,
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            call()
+    assert complaints == []
+
+
+def test_the_second_ctrl_c_passes_where_asyncio_takes_the_first() -> None:
+    """`asyncio.run` cancels at the first, and the policy may be at work when the second comes."""
+
+    async def story() -> None:
+        fence, _ = guard(Pressed())
+        with pytest.raises(KeyboardInterrupt):
+            fence.decide(CONTEXT)
+            fence.decide(CONTEXT)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(story())
 
 
 def test_a_policy_that_is_slow_three_times_in_a_row_is_replaced() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -88,6 +89,29 @@ def test_whatever_a_policy_does_wrong_is_read_as_fifo(
         assert (await house.visit("b")).end == "served"
         assert len(house.faults()) == 2
         assert all(complaint in fault for fault in house.faults())
+        house.assert_nothing_left()
+
+    run_virtual(story())
+
+
+@pytest.fixture
+def heard_by_the_loop() -> Iterator[None]:
+    """SIGINT raises nothing, as in a gateway."""
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard_by_the_loop")
+@pytest.mark.parametrize("answer", [raises(KeyboardInterrupt()), later(KeyboardInterrupt())])
+def test_a_policy_cannot_press_ctrl_c(answer: Callable[[PolicyContext], Any]) -> None:
+    """It is no more than a mistake of the policy's, where nobody can have pressed it."""
+
+    async def story() -> None:
+        house = House(TWO, Asked(answer))
+        assert (await house.visit("a")).end == "served"
+        assert all("raised KeyboardInterrupt()" in fault for fault in house.faults())
+        assert len(house.faults()) == 1
         house.assert_nothing_left()
 
     run_virtual(story())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import signal
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator
 from dataclasses import replace
 from time import perf_counter
@@ -41,9 +42,9 @@ _NUMBERS: Final = (int, float)
 _REASONS: Final = (str, Reason)
 # A union that is written where it is asked for is made anew at each decision.
 
-_FAULTS = (Exception, asyncio.CancelledError, SystemExit)
-"""What user code may raise; awaiting something that was cancelled raises no Exception, and
-whoever calls `sys.exit` in a policy shall not end the gateway."""
+_FAULTS = (Exception, asyncio.CancelledError, SystemExit, KeyboardInterrupt)
+"""What user code may raise; awaiting something that was cancelled raises no Exception, and whoever
+calls `sys.exit` in a policy, or raises what Ctrl-C raises, shall not end the gateway."""
 
 
 def cancelled_from_outside(error: BaseException) -> bool:
@@ -52,6 +53,19 @@ def cancelled_from_outside(error: BaseException) -> bool:
     return (
         isinstance(error, asyncio.CancelledError) and task is not None and bool(task.cancelling())
     )
+
+
+def interrupted(error: BaseException) -> bool:
+    """Say whether this may be a real Ctrl-C, not a KeyboardInterrupt that user code has raised.
+
+    A gateway hears SIGINT by its loop, and then none is real. Python's own handler raises one, and
+    that of `asyncio.run` at the second time.
+    """
+    if not isinstance(error, KeyboardInterrupt):
+        return False
+    handler = signal.getsignal(signal.SIGINT)
+    runner = getattr(getattr(handler, "func", None), "__self__", None)
+    return handler is signal.default_int_handler or isinstance(runner, asyncio.Runner)
 
 
 def _no_time(seconds: object) -> str | None:
@@ -107,6 +121,8 @@ class PolicyGuard:
         try:
             answer = self.policy.on_pending_request(context)
         except _FAULTS as error:
+            if interrupted(error):
+                raise
             return self._fifo(f"on_pending_request raised {error!r}")
         self._time("on_pending_request", self._stopwatch() - began)
         if not isinstance(answer, PolicyDecision) and inspect.isawaitable(answer):
@@ -120,7 +136,7 @@ class PolicyGuard:
         except _FAULTS as error:
             if deadline.expired():
                 return self._fifo(f"on_pending_request did not answer within {self._deadline:g} s")
-            if cancelled_from_outside(error):
+            if cancelled_from_outside(error) or interrupted(error):
                 raise
             return self._fifo(f"on_pending_request raised {error!r}")
 
@@ -164,7 +180,7 @@ class PolicyGuard:
         try:
             await self.policy.prepare_switch(context)
         except _FAULTS as error:
-            if cancelled_from_outside(error):
+            if cancelled_from_outside(error) or interrupted(error):
                 raise
             self._report(self.name, f"prepare_switch raised {error!r}")
 
@@ -176,7 +192,7 @@ class PolicyGuard:
         try:
             await (asyncio.shield(until) if asyncio.isfuture(until) else until)
         except _FAULTS as error:
-            if cancelled_from_outside(error):
+            if cancelled_from_outside(error) or interrupted(error):
                 raise
             self._report(self.name, f"what a Defer waited for raised {error!r}")
 
@@ -188,6 +204,8 @@ class PolicyGuard:
         try:
             self.policy.on_switch_complete(source, target, duration)
         except _FAULTS as error:
+            if interrupted(error):
+                raise
             self._report(self.name, f"on_switch_complete raised {error!r}")
         self._time("on_switch_complete", self._stopwatch() - began)
 
@@ -201,6 +219,8 @@ class PolicyGuard:
                 return max(0.001, float(seconds))
             self._report(self.name, f"scheduler_interval returned {seconds!r}: no such time")
         except _FAULTS as error:
+            if interrupted(error):
+                raise
             self._report(self.name, f"scheduler_interval raised {error!r}")
         return None
 
@@ -218,7 +238,7 @@ class PolicyGuard:
             if deadline.expired():
                 self._report(self.name, f"schedule_tick did not answer within {self._deadline:g} s")
                 return None
-            if cancelled_from_outside(error):
+            if cancelled_from_outside(error) or interrupted(error):
                 raise
             self._report(self.name, f"schedule_tick raised {error!r}")
             return None

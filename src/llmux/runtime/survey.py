@@ -57,9 +57,7 @@ async def survey(keeper: Keeper, model: str) -> Standing:
     return standing
 
 
-async def look_at(
-    keeper: Keeper, model: str, probes: tuple[Probe | None, Probe, str]
-) -> Standing:
+async def look_at(keeper: Keeper, model: str, probes: tuple[Probe | None, Probe, str]) -> Standing:
     """Find out how a model stands that is not known here yet."""
     alive, knock, _ = probes
     witness = Witness(alive, knock)
