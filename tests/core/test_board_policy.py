@@ -522,13 +522,14 @@ def test_a_view_has_each_number_in_its_own_field() -> None:
 
 def test_what_hooks_take_is_known_anew_as_soon_as_it_was_learned() -> None:
     costs = SwitchCostTracker()
-    assert costs.both_hooks("a") == (None, None)
+    assert "a" not in costs.by_model
     costs.record_hook("a", "wake", 4.0)
-    assert costs.both_hooks("a") == (None, 4.0)
+    assert costs.by_model == {"a": (None, 4.0)}
     costs.restore({}, {("a", "sleep"): 2.0})
-    assert costs.both_hooks("a") == (2.0, 4.0)
+    assert costs.by_model == {"a": (2.0, 4.0)}
+    assert costs.copy().by_model == costs.by_model
     costs.forget("a")
-    assert costs.both_hooks("a") == (None, None)
+    assert not costs.by_model
 
 
 def test_the_snapshot_follows_the_switch() -> None:

@@ -842,7 +842,7 @@ MUTANTS = [
     Mutant(
         "costs: what a hook took is learned and the old answer is given",
         COSTS,
-        "        self._both.pop(model, None)\n\n    def hook_seconds",
+        "        self._join(model)\n\n    def hook_seconds",
         "\n    def hook_seconds",
     ),
 ]

@@ -27,8 +27,8 @@ class SwitchCostTracker:
         self._weight = weight
         self._pairs: dict[tuple[str | None, str], float] = {}
         self._hooks: dict[tuple[str, str], float] = {}
-        self._both: dict[str, tuple[float | None, float | None]] = {}
-        """The same by model, for whoever asks often."""
+        self.by_model: dict[str, tuple[float | None, float | None]] = {}
+        """Sleep hook and wake hook of each model of which one was seen, for whoever asks often."""
 
     def record(self, from_model: str | None, to_model: str, seconds: float) -> float:
         """Learn one observed switch and return the new average."""
@@ -48,19 +48,11 @@ class SwitchCostTracker:
         """Learn how long one successful hook took."""
         key = (model, hook)
         self._hooks[key] = _blend(self._hooks.get(key), seconds, self._weight)
-        self._both.pop(model, None)
+        self._join(model)
 
     def hook_seconds(self, model: str, hook: str) -> float | None:
         """Return the average duration of a hook, None if it never succeeded."""
         return self._hooks.get((model, hook))
-
-    def both_hooks(self, model: str) -> tuple[float | None, float | None]:
-        """Return the average durations of the sleep hook and of the wake hook."""
-        both = self._both.get(model)
-        if both is None:
-            hooks = self._hooks
-            both = self._both[model] = hooks.get((model, "sleep")), hooks.get((model, "wake"))
-        return both
 
     def known(self) -> tuple[dict[tuple[str | None, str], float], dict[tuple[str, str], float]]:
         """Return all that was learned: seconds per (from, to), and per (model, hook)."""
@@ -74,17 +66,23 @@ class SwitchCostTracker:
         """Take over what an earlier life has learned."""
         self._pairs.update(pairs)
         self._hooks.update(hooks)
-        self._both.clear()
+        for model, _ in hooks:
+            self._join(model)
 
     def forget(self, model: str) -> None:
         """Drop what was learned of a model that is gone for good."""
         self._pairs = {key: cost for key, cost in self._pairs.items() if model not in key}
         self._hooks = {key: cost for key, cost in self._hooks.items() if key[0] != model}
-        self._both.pop(model, None)
+        self.by_model.pop(model, None)
 
     def copy(self) -> SwitchCostTracker:
         """Return an independent tracker that knows the same."""
         new = SwitchCostTracker(self._weight)
         new._pairs.update(self._pairs)
         new._hooks.update(self._hooks)
+        new.by_model.update(self.by_model)
         return new
+
+    def _join(self, model: str) -> None:
+        hooks = self._hooks
+        self.by_model[model] = hooks.get((model, "sleep")), hooks.get((model, "wake"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, make_dataclass
-from operator import mul
 from types import MappingProxyType
 from typing import Any
 
@@ -56,6 +55,7 @@ def _draft(kind: type) -> Any:
 
 _USUAL_WINDOWS = 2
 """So many sums of arrivals fade without a loop."""
+_UNSEEN = (None, None)
 _SnapshotDraft = _draft(Snapshot)
 _ContextDraft = _draft(PolicyContext)
 
@@ -67,16 +67,16 @@ def snapshot(board: Switchboard, now: float) -> Snapshot:
     plan = board.plan
     active = board.active
     phase = plan.stage.value if plan is not None else IDLE if active is None else "active"
-    world: Any = _SnapshotDraft(
-        now=now,
-        phase=phase,
-        active=None if active is None else active.name,
-        target=None if plan is None else plan.target.name,
-        active_since=None if active is None else active.activated_at,
-        first_arrival=board.first_arrival,
-        overall_service=board.services.mean,
-        overall_prior=board.services.prior,
-        models=MappingProxyType(_views(board, now)),
+    world: Any = _SnapshotDraft(  # in the order of Snapshot's fields: names would cost more
+        now,
+        phase,
+        None if active is None else active.name,
+        None if plan is None else plan.target.name,
+        None if active is None else active.activated_at,
+        board.first_arrival,
+        board.services.mean,
+        board.services.prior,
+        MappingProxyType(_views(board, now)),
     )
     world.__class__ = Snapshot
     frozen: Snapshot = world
@@ -88,32 +88,34 @@ def _views(board: Switchboard, now: float) -> dict[str, ModelView]:
 
     Written in one piece: it is a third of the time of a decision, and each call would count.
     """
-    new_view, both_hooks = tuple.__new__, board.costs.both_hooks
+    new_view, hooks_of = tuple.__new__, board.costs.by_model.get
     views: dict[str, ModelView] = {}
-    faded = -1.0
-    fade: list[float] = []
+    faded: float | None = None
+    short_fade = long_fade = 0.0
+    usual = len(board.rate_windows) == _USUAL_WINDOWS
     for name, lane in board.lanes.items():
         if lane.arrival_log:
             lane.fold_arrivals(now)
-        elif lane.sums_at != now and lane.rate_windows:
-            if lane.sums_at != faded or len(fade) != len(lane.rate_windows):
-                fade, faded = lane.fading(now), lane.sums_at
-            if len(fade) == _USUAL_WINDOWS:
-                short, long = lane.arrival_sums
-                lane.arrival_sums = (short * fade[0], long * fade[1])
-            else:
-                lane.arrival_sums = tuple(map(mul, lane.arrival_sums, fade))
+        elif not usual:
+            if lane.rate_windows:
+                lane.fold_arrivals(now)
+        elif (sums_at := lane.sums_at) != now:
+            if sums_at != faded:
+                short_fade, long_fade = lane.fading(now)
+                faded = sums_at
+            short, long = lane.arrival_sums
+            lane.arrival_sums = (short * short_fade, long * long_fade)
             lane.sums_at = now
         queue, inside, lulls, settings = lane.waiting, lane.inside, lane.lulls, lane.settings
-        waiting = len(queue)
+        waiting, weights, begun = len(queue), lane.weight_sum, lulls.begun
         since = sum_wait = weighted_wait = urgency = 0.0
-        if queue:
+        if waiting:
             oldest = next(iter(queue))
             since = now - oldest.arrived
             sum_wait = waiting * now - lane.waiting_sum
-            weighted_wait = lane.weight_sum * now - lane.weighted_sum
+            weighted_wait = weights * now - lane.weighted_sum
             urgency = oldest.weight * since if len(lane.ranks) < 2 else lane.pull(now)[0]
-        sleep, wake = both_hooks(name)
+        sleep, wake = hooks_of(name, _UNSEEN)
         # In the order of ModelView's fields: naming them would take as long again as all the rest.
         views[name] = new_view(
             ModelView,
@@ -123,7 +125,7 @@ def _views(board: Switchboard, now: float) -> dict[str, ModelView]:
                 waiting,
                 since,
                 sum_wait,
-                lane.weight_sum,
+                weights,
                 weighted_wait,
                 urgency,
                 len(inside),
@@ -135,7 +137,7 @@ def _views(board: Switchboard, now: float) -> dict[str, ModelView]:
                 lane.arrival_sums,
                 lane.last_arrival,
                 lulls.lengths,
-                lulls.begun[-1] if lulls.begun else None,
+                begun[-1] if begun else None,
                 sleep,
                 wake,
                 settings.max_wait,
@@ -148,17 +150,17 @@ def _views(board: Switchboard, now: float) -> dict[str, ModelView]:
 
 def policy_context(board: Switchboard, world: Snapshot, lane: Lane) -> PolicyContext:
     """Return what the policy is told when it is asked about `lane`."""
-    view = world.models[lane.name]
-    active = board.active
-    context: Any = _ContextDraft(
-        target_model=lane.name,
-        active_model=None if active is None else active.name,
-        target_queue_depth=view.waiting,
-        oldest_waiting=view.oldest_wait,
-        active_in_flight=0 if active is None else len(active.inside),
-        active_duration=_active_duration(active, world.now),
-        estimated_switch_cost=board.costs.estimate(world.active, lane.name),
-        snapshot=world,
+    name, active = lane.name, board.active
+    view = world.models[name]
+    context: Any = _ContextDraft(  # in the order of PolicyContext's fields
+        name,
+        world.active,
+        view.waiting,
+        view.oldest_wait,
+        0 if active is None else len(active.inside),
+        _active_duration(active, world.now),
+        board.costs.estimate(world.active, name),
+        world,
     )
     context.__class__ = PolicyContext
     frozen: PolicyContext = context

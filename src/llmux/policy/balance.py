@@ -13,13 +13,13 @@ a decision goes out, and the same snapshot always gets the same decision.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from math import exp, inf, log, sqrt
-from operator import attrgetter, mul
+from operator import itemgetter, mul
 from typing import Any, Self
 
 from llmux.policy.balance_options import BalanceOptions
-from llmux.policy.balance_words import Verdict, Weighed, Weighing
+from llmux.policy.balance_words import GATE, VALUE, Row, Verdict, Weighed, Weighing
 from llmux.policy.base import (
     Decision,
     ModelView,
@@ -54,8 +54,10 @@ _SOONEST = 0.001
 _MOST_TERMS = 400
 _USUAL_WINDOWS = 2
 """So many averages of a rate are added without a loop."""
+_value = itemgetter(VALUE)
 _BETWEEN = frozenset({"sleeping", "waking", "cleaning"})
 """Phases in which a switch cannot be called back."""
+_NOTHING = (0.0, 0.0)
 _INSTANT = 1e-9
 """Stands in for a divisor of 0 seconds where hooks and services are instant."""
 
@@ -124,7 +126,10 @@ class BalancePolicy(SwitchPolicy):
         if snapshot.active is not None:
             awake = snapshot.models[snapshot.active]
             scales = _Scales(self.options, snapshot)
-            trip = scales.read(awake)[1] + scales.read(snapshot.models[announced])[2]
+            (_, _, sleep, _, _), (_, _, _, wake, _) = scales.read(
+                (awake, snapshot.models[announced])
+            )
+            trip = sleep + wake
             soon = sum([1 for lull in awake.lulls if lull <= trip])
             if soon > _SOON * len(awake.lulls):
                 return Skip(reason=f"{announced} was announced, but its callers come back soon")
@@ -150,13 +155,12 @@ class BalancePolicy(SwitchPolicy):
 
     def _cold(self, waiting: list[ModelView], scales: _Scales) -> Verdict:
         """Nobody is awake: most waiters for the least time."""
-        weighed = []
-        for view in waiting:
-            service, _, wake, _ = scales.read(view)
+        rows = []
+        for view, service, _, wake, _ in scales.read(waiting):
             value = view.weighted_waiting / ((wake + service) or _INSTANT)
-            weighed.append(Weighed(view.name, wake, inf, 0.0, 0.0, 0.0, value, view))
-        best = max(weighed, key=attrgetter("value"))
-        return Verdict("cold", best.model, self.options.ask_floor_secs, weighed)
+            rows.append((view, wake, inf, 0.0, 0.0, 0.0, value))
+        best = max(rows, key=_value)[0]
+        return Verdict("cold", best.name, self.options.ask_floor_secs, rows)
 
     def _weigh(  # noqa: PLR0912, PLR0915 - one sum read beside its formulas; calls would double its cost
         self, awake: ModelView, waiting: list[ModelView], scales: _Scales
@@ -167,9 +171,8 @@ class BalancePolicy(SwitchPolicy):
         no min, max or constructor is called in its loop.
         """
         o = self.options
-        read = scales.read
         k = awake.in_flight
-        s_i, sleep_i, wake_i, lam_i = read(awake)
+        (_, s_i, sleep_i, wake_i, lam_i), *others = scales.read((awake, *waiting))
         lam_i = min(lam_i, scales.silence_cap(awake))
         rho = lam_i * s_i
         d = s_i * harmonic(k)
@@ -181,22 +184,21 @@ class BalancePolicy(SwitchPolicy):
 
         trips = []
         tour = d
-        for view in waiting:
+        for view, s_j, sleep_j, wake_j, lam_j in others:
             n = view.waiting
-            s_j, sleep_j, wake_j, lam_j = read(view)
             c_ij = sleep_i + wake_j
             visit = c_ij + s_j * _BATCH[n if n < _MOST_BATCHED else _MOST_BATCHED]
             tour += visit
             trips.append((view, s_j, lam_j, c_ij, sleep_j + wake_i, visit))
 
-        new_row, root, gate, beyond = tuple.__new__, sqrt, _GATE, tour - d
+        root, gate, beyond = sqrt, _GATE, tour - d
         least, most, tipped = o.ask_least_secs, o.ask_most_secs, o.ask_tipped_secs
         age_value, base, flat = o.age_value_secs, o.patience_base_secs, o.patience_most_secs
         bought = 2.5 * tour
         again = least_left = inf
-        latest: Weighed | None = None
-        weighed: list[Weighed] = []
-        ripe: list[Weighed] = []
+        latest = awake
+        rows: list[Row] = []
+        ripe: list[Row] = []
         for view, s_j, lam_j, c_ij, c_ji, visit in trips:
             n_j = view.weighted_waiting
             ages = view.weighted_sum_wait
@@ -216,20 +218,16 @@ class BalancePolicy(SwitchPolicy):
             x = until + lull
             stay = ages + x * (n_j + lam_j * x * 0.5)
             leave = lost * down * down * 0.5
-            row = new_row(
-                Weighed,
-                (
-                    view.name,
-                    c_ij,
-                    left,
-                    stay,
-                    leave,
-                    gate * lost * (down - step) / n_j,
-                    (n_j + lam_j * until + ages / age_value) / ((c_ij + s_j) or _INSTANT),
-                    view,
-                ),
+            row = (
+                view,
+                c_ij,
+                left,
+                stay,
+                leave,
+                gate * lost * (down - step) / n_j,
+                (n_j + lam_j * until + ages / age_value) / ((c_ij + s_j) or _INSTANT),
             )
-            weighed.append(row)
+            rows.append(row)
             if stay >= leave:
                 ripe.append(row)
                 soon = tipped
@@ -239,28 +237,25 @@ class BalancePolicy(SwitchPolicy):
             again = soon if soon < again else again
             if left < least_left:
                 least_left = left
-                latest = row
+                latest = view
         again = max(min(again, least_left), o.ask_floor_secs)
         if least_left <= 0:
-            assert latest is not None
-            return Verdict("late", latest.model, again, weighed)
+            return Verdict("late", latest.name, again, rows)
         if k and ripe:
-            g = newcomers(rho, k, enough=max([row.gate for row in ripe]))
-            ripe = [row for row in ripe if g >= row.gate]
+            g = newcomers(rho, k, enough=max([row[GATE] for row in ripe]))
+            ripe = [row for row in ripe if g >= row[GATE]]
         if ripe:
-            best = max(ripe, key=attrgetter("value"))
+            best = max(ripe, key=_value)[0]
             if k:
-                return Verdict("busy", best.model, again, weighed)
-            outage = next(
-                visit + c_ji for view, *_, c_ji, visit in trips if view.name == best.model
-            )
+                return Verdict("busy", best.name, again, rows)
+            outage = next(visit + c_ji for view, *_, c_ji, visit in trips if view is best)
             crowd = sum([trip[0].weighted_waiting for trip in trips])
             growing = sum([trip[2] for trip in trips])
             hold = self._linger(awake, s_i, outage, crowd=crowd, growing=growing, now=scales.now)
             if hold > 0:
-                return Verdict("linger", None, max(min(hold, least_left), _SOONEST), weighed)
-            return Verdict("lull", best.model, again, weighed)
-        return Verdict("stay", None, again, weighed)
+                return Verdict("linger", None, max(min(hold, least_left), _SOONEST), rows)
+            return Verdict("lull", best.name, again, rows)
+        return Verdict("stay", None, again, rows)
 
     def _half_lull(self, view: ModelView, lam: float, service: float, now: float) -> float:
         """Return half the time to the next lull of a model that has one now.
@@ -299,69 +294,69 @@ class BalancePolicy(SwitchPolicy):
         return left if _LINGER * short * outage > price else 0.0
 
 
+_Scaled = tuple[ModelView, float, float, float, float]
+
+
 class _Scales:
     """What one snapshot says of services, rates and hooks, with the priors filled in."""
 
-    __slots__ = (
-        "_overall",
-        "_prior",
-        "_shares",
-        "_silence",
-        "_sleep_prior",
-        "_views",
-        "_wake_prior",
-        "now",
-    )
+    __slots__ = ("_models", "_options", "_overall", "_prior", "_shares", "now")
 
     def __init__(self, options: BalanceOptions, snapshot: Snapshot) -> None:
-        self.now = snapshot.now
-        self._silence = options.silence_secs
-        self._overall = (
+        self._options = options
+        self._models = snapshot.models
+        self.now = now = snapshot.now
+        self._overall = overall = (
             snapshot.overall_service + snapshot.overall_prior * options.service_prior_secs
         )
-        self._prior = _PRIOR_SAMPLES * self._overall
-        self._views = snapshot.models.values()
-        self._sleep_prior = options.sleep_prior_secs
-        self._wake_prior = options.wake_prior_secs
-        first = snapshot.first_arrival
-        span = max(options.rate_span_secs, 0.0 if first is None else self.now - first)
+        self._prior = _PRIOR_SAMPLES * overall
+        first, span = snapshot.first_arrival, options.rate_span_secs
+        if first is not None and now - first > span:
+            span = now - first
         windows = options.rate_windows_secs
         self._shares = [1 / (len(windows) * tau * (1 - exp(-span / tau))) for tau in windows]
 
-    def read(self, view: ModelView) -> tuple[float, float, float, float]:
-        """Return service time, sleep, wake, and weighted arrivals per second of a model.
+    def read(self, views: Iterable[ModelView]) -> list[_Scaled]:
+        """Return of each model its service time, sleep, wake, and weighted arrivals per second.
 
         The service time is pulled to the overall mean while samples are few.
         """
-        service = view.service_seconds
-        samples = view.service_samples
-        if service is None:
-            service = self._overall
-        elif samples < _MOST_SAMPLES:
-            service = (samples * service + self._prior) / (samples + _PRIOR_SAMPLES)
-        else:
-            service = (_MOST_SAMPLES * service + self._prior) / (_MOST_SAMPLES + _PRIOR_SAMPLES)
-        sleep = view.sleep_seconds
-        wake = view.wake_seconds
-        if sleep is None:
-            sleep = _mean([one.sleep_seconds for one in self._views], self._sleep_prior)
-        if wake is None:
-            wake = _mean([one.wake_seconds for one in self._views], self._wake_prior)
-        arrivals, shares = view.arrivals, self._shares
-        if len(arrivals) == len(shares) == _USUAL_WINDOWS:
-            rate = arrivals[0] * shares[0] + arrivals[1] * shares[1]
-        else:
-            rate = sum(map(mul, arrivals, shares))
-        return service, sleep, wake, rate
+        overall, prior, shares = self._overall, self._prior, self._shares
+        usual = len(shares) == _USUAL_WINDOWS
+        short_share, long_share = shares if usual else _NOTHING
+        scaled = []
+        for view in views:
+            service = view.service_seconds
+            samples = view.service_samples
+            if service is None:
+                service = overall
+            elif samples < _MOST_SAMPLES:
+                service = (samples * service + prior) / (samples + _PRIOR_SAMPLES)
+            else:
+                service = (_MOST_SAMPLES * service + prior) / (_MOST_SAMPLES + _PRIOR_SAMPLES)
+            sleep = view.sleep_seconds
+            wake = view.wake_seconds
+            if sleep is None:
+                sleep = self._mean("sleep_seconds", self._options.sleep_prior_secs)
+            if wake is None:
+                wake = self._mean("wake_seconds", self._options.wake_prior_secs)
+            arrivals = view.arrivals
+            if usual and len(arrivals) == _USUAL_WINDOWS:
+                short, long = arrivals
+                rate = short * short_share + long * long_share
+            else:
+                rate = sum(map(mul, arrivals, shares))
+            scaled.append((view, service, sleep, wake, rate))
+        return scaled
+
+    def _mean(self, hook: str, prior: float) -> float:
+        """Return the mean of the hooks that were seen, for one that was not."""
+        hooks = [getattr(one, hook) for one in self._models.values()]
+        seen = [seconds for seconds in hooks if seconds is not None]
+        return sum(seen) / len(seen) if seen else prior
 
     def silence_cap(self, view: ModelView) -> float:
         """Return the most that the rate can be after so long a silence."""
         if view.last_arrival is None:
             return inf
-        return 1.0 / max(self._silence, self.now - view.last_arrival)
-
-
-def _mean(seconds: Sequence[float | None], prior: float) -> float:
-    """Return the mean of the hooks that were seen, for one that was not."""
-    seen = [one for one in seconds if one is not None]
-    return sum(seen) / len(seen) if seen else prior
+        return 1.0 / max(self._options.silence_secs, self.now - view.last_arrival)

@@ -38,13 +38,25 @@ class Weighed(NamedTuple):
     """The model as it was seen."""
 
 
+Row = tuple[ModelView, float, float, float, float, float, float]
+"""A `Weighed` as the rules leave it: the view, then `trip` to `value`; named when it is told."""
+GATE: Final = 5
+VALUE: Final = 6
+"""Where two of them stand in a row."""
+
+
 class Verdict(NamedTuple):
     """One evaluation: the rule that fired, where to, when to look again, and what was compared."""
 
     rule: Rule
     target: str | None
     ask_again: float
-    weighed: Sequence[Weighed]
+    rows: Sequence[Row]
+
+    @property
+    def weighed(self) -> Sequence[Weighed]:
+        """What was compared, by name; made when somebody asks."""
+        return [Weighed(row[0].name, *row[1:], row[0]) for row in self.rows]
 
 
 class Weighing(Reason):
@@ -61,7 +73,8 @@ class Weighing(Reason):
 
     def sentence(self, model: str) -> str:
         """Say the verdict to an operator, with the numbers that decided."""
-        rule, target, _, weighed = self._verdict
+        rule, target = self._verdict.rule, self._verdict.target
+        weighed = self._verdict.weighed
         active = self._active
         if rule == "nobody":
             return "stayed: nobody waits for another model"

@@ -19,6 +19,7 @@ from llmux.core import events as ev
 from llmux.core.board import Switchboard
 from llmux.core.lane import Lane, LaneSettings
 from llmux.core.news import ModelActivated
+from llmux.core.rulings import Ruling
 from llmux.core.ticket import Ticket
 from llmux.core.view import policy_context, snapshot
 from llmux.errors import PolicyError
@@ -31,6 +32,9 @@ from llmux.simulate.workload import Job, Workload
 
 PATIENCE = 1e6
 """Virtual seconds without an arrival, an answer or a hook after which a simulation is given up."""
+
+_LOOKED, _TURN_ENDED = ev.Looked(), ev.TurnEnded()
+"""Two facts without numbers, which are told thousands of times a second."""
 
 _NOT_THE_DRAIN = "its prepare_switch awaits something other than the drain"
 
@@ -58,6 +62,18 @@ class Seat(Ticket):
         return self.job.max_tokens
 
 
+class _Board(Switchboard):
+    """The real board, without the memory of why it decided: nobody can ask a simulation."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._unread = Ruling(0, "", "", None)
+
+    def _note(self, *decided: object, **more: object) -> Ruling:
+        del decided, more
+        return self._unread
+
+
 class _Empty:
     """What `wait_for_in_flight` awaits: the engine resumes it when the old model is empty."""
 
@@ -71,6 +87,10 @@ class _Drain(Drain):
     async def wait_for_in_flight(self) -> None:
         while self.in_flight_count():
             await _Empty()
+
+
+def _arrival(seat: Seat) -> float:
+    return seat.arrived
 
 
 def lane_settings(name: str, policy: SwitchPolicy) -> LaneSettings:
@@ -121,7 +141,7 @@ class _Engine:
         settings: Mapping[str, LaneSettings],
         progress: Progress | None,
     ) -> None:
-        self.board = Switchboard(
+        self.board: Switchboard = _Board(
             settings.values(),
             rate_windows=tuple(policy.rate_windows),
             hint_secs=policy.hint_secs,
@@ -144,12 +164,17 @@ class _Engine:
         """When, in which order of those at one moment, what is done, and with what."""
         self._facts: deque[ev.Event] = deque()
         self._alarms: dict[fx.AlarmKey, tuple[float, int]] = {}
-        """When each rings, and its number: another one on the heap was replaced."""
+        """When each rings, and its number among what happens at one moment."""
+        self._bells: dict[fx.AlarmKey, tuple[float, int]] = {}
+        """The same of what stands on the heap for it, which comes no later: an alarm that is set
+        anew for later, as most are again and again, is looked up when that comes."""
         self._prepare: tuple[int, Coroutine[Any, Any, None]] | None = None
         self._world: Snapshot | None = None
         self._decision: Decision | None = None
         """What the policy has answered for everybody who waits in this world."""
         self._seats: list[Seat] = []
+        self._coming: list[Seat] = []
+        """Those whose arrival does not depend on any answer, the next one last."""
         self._ends: dict[int, float] = {}
         self._over = 0
         self._verbs: dict[type[fx.Effect], Callable[[Any], None]] = {
@@ -177,12 +202,18 @@ class _Engine:
 
     def run(self) -> None:
         """Serve every request of the source."""
-        for job in self._source.first():
-            self._issue(job)
-        heap = self._heap
-        while self._over < len(self._seats):
-            self._now, number, happens, about = heappop(heap)
-            happens(about, number)
+        self._seats = [self._seat(job, index) for index, job in enumerate(self._source.first())]
+        coming = self._coming = sorted(self._seats, key=_arrival)
+        coming.reverse()
+        heap, seats = self._heap, self._seats
+        while self._over < len(seats):
+            if coming and not (heap and heap[0][0] < coming[-1].arrived):
+                seat = coming.pop()
+                self._now = seat.arrived
+                self._arrive(seat, 0)
+            else:
+                self._now, number, happens, about = heappop(heap)
+                happens(about, number)
         if self._progress is not None:
             self._progress(self._over)
 
@@ -197,15 +228,24 @@ class _Engine:
         self._tell(ended)
 
     def _ring(self, key: fx.AlarmKey, number: int) -> None:
+        bells = self._bells
+        bell = bells.get(key)
+        if bell is None or bell[1] != number:
+            return  # one that came sooner was put before it
         alarm = self._alarms.get(key)
-        if alarm is not None and alarm[1] == number:
-            del self._alarms[key]
+        if alarm is None:
+            del bells[key]
+        elif alarm[1] == number:
+            del bells[key], self._alarms[key]
             self._tell(ev.AlarmRang(key))
             self._watch()
+        else:
+            bells[key] = alarm
+            heappush(self._heap, (*alarm, self._ring, key))
 
     def _end_turn(self, about: None, number: int) -> None:
         del about, number
-        self._tell(ev.TurnEnded())
+        self._tell(_TURN_ENDED)
 
     def _watch(self) -> None:
         if self._now - self._lively > PATIENCE:
@@ -217,9 +257,12 @@ class _Engine:
     # ---- requests ------------------------------------------------------------------------
 
     def _issue(self, job: Job) -> None:
-        seat = Seat(self.board.lane(job.model), job, len(self._seats))
+        seat = self._seat(job, len(self._seats))
         self._seats.append(seat)
         self._at(job.arrival, self._arrive, seat)
+
+    def _seat(self, job: Job, index: int) -> Seat:
+        return Seat(self.board.lane(job.model), job, index)
 
     def _arrive(self, seat: Seat, number: int) -> None:
         del number
@@ -227,7 +270,7 @@ class _Engine:
         if self.board.enter(seat, self._now):
             self._at(self._now + seat.job.service, self._answer, seat)
             if self.board.dirty:
-                self._tell(ev.Looked())
+                self._tell(_LOOKED)
         else:
             self._tell(ev.RequestWaits(seat))
 
@@ -237,7 +280,7 @@ class _Engine:
             return
         self._lively = self._now
         if self.board.leave(seat, self._now):
-            self._tell(ev.Looked())
+            self._tell(_LOOKED)
             if self._prepare is not None:
                 self._go_on()
         if seat.job.then is not None:
@@ -281,12 +324,18 @@ class _Engine:
         self._at(self._now, self._end_turn, None)
 
     def _set_alarm(self, effect: fx.SetAlarm) -> None:
-        rings = self._now + effect.seconds
-        if effect.keep_earlier:
-            old = self._alarms.get(effect.key)
+        key, seconds, keep_earlier = effect
+        rings = self._now + seconds
+        if keep_earlier:
+            old = self._alarms.get(key)
             if old is not None and old[0] <= rings:
                 return
-        self._alarms[effect.key] = (rings, self._at(rings, self._ring, effect.key))
+        self._number += 1
+        alarm = self._alarms[key] = (rings, self._number)
+        bell = self._bells.get(key)
+        if bell is None or rings < bell[0]:
+            self._bells[key] = alarm
+            heappush(self._heap, (*alarm, self._ring, key))
 
     def _cancel_alarm(self, effect: fx.CancelAlarm) -> None:
         self._alarms.pop(effect.key, None)
