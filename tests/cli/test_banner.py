@@ -37,6 +37,14 @@ def shown(loaded: Loaded) -> str:
     return out.getvalue()
 
 
+def test_a_tab_in_a_name_moves_no_column() -> None:
+    said = shown(
+        load('models: {"a\\tb": {port: 1, wake: x, sleep: y}, c: {port: 2, wake: x, sleep: y}}')
+    )
+    assert "  models  a\\tb  port 1" in said
+    assert "          c     port 2" in said
+
+
 def test_the_banner_says_where_the_api_is_and_what_is_behind_it() -> None:
     assert shown(load(TWO)).splitlines()[1:] == [
         "  API     http://127.0.0.1:3000/v1",

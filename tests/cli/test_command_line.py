@@ -329,9 +329,28 @@ def test_schema_writes_the_same_to_a_file_and_to_standard_output(home: Path) -> 
     assert json.loads(shown.stdout)["properties"]["models"]
 
 
-def test_schema_says_why_a_file_cannot_be_written(home: Path) -> None:
-    done = llmux("schema", "--output", "no/such/place.json", cwd=home)
-    assert done.returncode == 1
-    assert done.stderr == (
-        "llmux schema: no/such/place.json cannot be written: No such file or directory\n"
-    )
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        (
+            "no/such/place.json",
+            "the folder no/such is not there; make it first, or name a file in another place",
+        ),
+        (
+            "config.yaml/place.json",
+            "config.yaml is no folder; name a file in another place",
+        ),
+        (".", "it is a folder; name a file in it: llmux.schema.json"),
+    ],
+)
+def test_schema_says_why_a_file_cannot_be_written(home: Path, place: str, why: str) -> None:
+    done = llmux("schema", "--output", place, cwd=home)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"llmux schema: {place} cannot be written: {why}\n"
+
+
+def test_check_shows_a_tab_in_a_name_as_what_it_is(home: Path) -> None:
+    (home / "tab.yaml").write_text('models: {"a\\tb": {port: 8001, wake: x, sleep: y}}\n')
+    done = llmux("check", "-c", "tab.yaml", cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("\n  a\\tb on port 8001\n")

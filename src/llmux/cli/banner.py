@@ -15,6 +15,7 @@ from rich.text import Text
 
 from llmux import __version__
 from llmux.config import Alive, Config, Finding, HttpProbe, TcpProbe
+from llmux.telemetry.lines import clean
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -55,8 +56,9 @@ def banner(config: Config, told: Sequence[Notice], port: int | None = None) -> T
     if config.host in _ANY:
         text.append(" and every other address of this machine", "not bold")
     text.append("\n  policy  ", "dim not bold").append(config.policy.name, "not bold")
-    width = max((cell_len(name) for name in config.models), default=0)
-    for number, (name, model) in enumerate(config.models.items()):
+    names = [clean(name) for name in config.models]
+    width = max(map(cell_len, names), default=0)
+    for number, (name, model) in enumerate(zip(names, config.models.values(), strict=True)):
         text.append("\n  models  " if number == 0 else "\n          ", "dim not bold")
         padding = " " * (width - cell_len(name))
         text.append(f"{name}{padding}  port {model.port}, {witness(model.alive)}", "not bold")

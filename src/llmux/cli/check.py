@@ -25,6 +25,7 @@ from llmux.config import (
     script_findings,
 )
 from llmux.errors import PolicyError
+from llmux.telemetry.lines import clean
 
 
 @click.command("check", context_settings={"help_option_names": ["-h", "--help"]})
@@ -76,7 +77,7 @@ def run(flags: Flags) -> NoReturn:
 def summary(path: Path, config: Config) -> str:
     """What the config comes to, in a few lines."""
     lines = [f"{path} is fine: the policy {config.policy.name}, the API at {api_url(config)}, and"]
-    lines += [f"  {name} on port {model.port}" for name, model in config.models.items()]
+    lines += [f"  {clean(name)} on port {model.port}" for name, model in config.models.items()]
     return "\n".join(lines)
 
 

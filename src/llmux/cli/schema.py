@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from llmux.cli.options import EXIT_FAILED, say, shared
+from llmux.cli.options import EXIT_FAILED, EXIT_USAGE, say, shared
 from llmux.config.schema import json_schema
 
 
@@ -37,9 +37,24 @@ def command(output: Path | None, **given: Any) -> None:
         return
     try:
         output.write_text(text, encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        say(f"llmux schema: {output} cannot be written: {_wrong_with(output, error)}", err=True)
+        sys.exit(EXIT_USAGE)
     except OSError as error:
         say(f"llmux schema: {output} cannot be written: {error.strerror or error}", err=True)
         sys.exit(EXIT_FAILED)
+
+
+def _wrong_with(output: Path, error: OSError) -> str:
+    """Say why no file can be there, and what would do."""
+    if isinstance(error, IsADirectoryError):
+        return f"it is a folder; name a file in it: {output / 'llmux.schema.json'}"
+    folder = output.parent
+    if folder.is_dir():  # a link that leads nowhere
+        return error.strerror or str(error)
+    if isinstance(error, NotADirectoryError):
+        return f"{folder} is no folder; name a file in another place"
+    return f"the folder {folder} is not there; make it first, or name a file in another place"
 
 
 def schema_text() -> str:
