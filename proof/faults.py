@@ -177,7 +177,7 @@ _OWN = [
         Mutant(
             "what old hooks have woken is left alone",
             LIVES,
-            "        await retire(keeper, self._knocks)\n",
+            "        await retire(keeper, self._knocks, self._wait_for)\n",
             "",
         ),
         "restart",

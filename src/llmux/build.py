@@ -110,7 +110,7 @@ def build(config: Config) -> Parts:
         metrics(finding)
         logs(finding)
 
-    readiness = Readiness(switcher, hook_bounds(config))
+    readiness = Readiness(switcher, hook_bounds(config), lambda: lives.waits)
     gateway = Gateway(
         switcher,
         {name: model.port for name, model in config.models.items()},

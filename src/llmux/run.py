@@ -10,6 +10,7 @@ import logging
 import resource
 import signal
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from llmux.build import Parts, build
 from llmux.config import Config, Finding, Loaded
@@ -17,6 +18,7 @@ from llmux.core.news import ConfigReloaded
 from llmux.follow import follow
 from llmux.reload import Reloader
 from llmux.runtime.readiness import beat, notify_systemd
+from llmux.runtime.survey import SurveyError
 
 logger = logging.getLogger("llmux")
 
@@ -30,7 +32,8 @@ async def run_gateway(
 ) -> int:
     """Serve until a signal ends it, and return the exit code; OSError if the port is taken.
 
-    StateBusyError if another gateway runs with the same config.
+    StateBusyError if another gateway runs with the same config, SurveyError if it cannot be found
+    out at the start which models are awake: nothing may be woken without that.
 
     SIGTERM and SIGINT stop gracefully within `bounds.shutdown_grace_secs`, a second one at once.
     `on_ready(host, port)` is called once the gateway listens. SIGHUP follows what `reread` gives;
@@ -76,7 +79,7 @@ async def run_gateway(
             parts.journal.start()
         parts.switcher.start()
         beginning = loop.create_task(parts.lives.begin())
-        beginning.add_done_callback(_begun)
+        beginning.add_done_callback(partial(_begun, ending))
         heart = loop.create_task(beat(parts.readiness))
         notify_systemd("READY=1")
         if on_ready is not None:
@@ -90,13 +93,24 @@ async def run_gateway(
             if task is not None:
                 task.cancel()
         await _shut_down(parts, hurry)
+    if beginning is not None and (error := _failure(beginning)) is not None:
+        raise SurveyError(
+            f"the look at the models at the start failed: {error!r}; nothing was served,"
+            " and a new start looks again"
+        ) from error
     return 0
 
 
-def _begun(task: asyncio.Task[None]) -> None:
-    """Tell of a look at the models that failed: nothing is woken without it."""
-    if not task.cancelled() and (error := task.exception()) is not None:
+def _begun(ending: asyncio.Event, task: asyncio.Task[None]) -> None:
+    """End where the look at the models has failed: nothing may be woken without it."""
+    if (error := _failure(task)) is not None:
         logger.critical("the look at the models failed: %r", error, exc_info=error)
+        ending.set()
+
+
+def _failure(task: asyncio.Task[None]) -> BaseException | None:
+    """Return what the task has raised; None while it runs, or if it was cancelled or is fine."""
+    return task.exception() if task.done() and not task.cancelled() else None
 
 
 async def _shut_down(parts: Parts, hurry: asyncio.Event) -> None:

@@ -321,6 +321,34 @@ def test_check_warns_of_what_a_configs_own_policy_does_wrong(home: Path) -> None
     assert (done.returncode, done.stderr) == (0, "")
 
 
+_NO_LOOK = """
+import llmux.runtime.lives
+async def broken(keeper): raise OSError(24, "Too many open files")
+llmux.runtime.lives.settle = broken
+from llmux.cli.main import main
+main()
+"""
+
+
+def test_a_look_at_the_models_that_fails_at_the_start_ends_llmux(
+    home: Path, free_port: int
+) -> None:
+    """Nothing may be woken without it, and whoever starts it anew has to hear of it."""
+    done = subprocess.run(
+        [sys.executable, "-c", _NO_LOOK, "-p", str(free_port)],
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.endswith(
+        "the look at the models at the start failed: OSError(24, 'Too many open files');"
+        " nothing was served, and a new start looks again\n"
+    )
+
+
 def test_schema_writes_the_same_to_a_file_and_to_standard_output(home: Path) -> None:
     shown = llmux("schema", cwd=home)
     written = llmux("schema", "-o", "llmux.schema.json", cwd=home)

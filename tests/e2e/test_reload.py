@@ -135,6 +135,27 @@ def test_hooks_and_a_port_that_change_while_llmux_is_down_hold_after_the_old_one
     house.assert_one_awake()
 
 
+def test_ready_says_which_model_of_no_config_a_start_waits_for(build: Build) -> None:
+    """What was awake was taken out of the file, and its old hook does not put it to sleep."""
+    house = build("a", "b")
+    house.models["a"]["sleep"] = "exit 3"
+    house.start()
+    assert house.ask("a").who == "a"
+    assert house.stop() == 0
+    del house.models["a"]
+    house.write()
+    house.launch()
+    house.logged("model_retired", model="a")
+    [problem] = house.get("/ready").json()["problems"]
+    assert (problem["model"], problem["phase"], problem["hook"]) == ("a", "starting", "sleep")
+    assert "exit code 3" in problem["why"]
+    assert f"port {house.ports['a']} refuses" in problem["why"]
+    pid = (house.folder / f"{house.ports['a']}.pid").read_text()
+    os.kill(int(pid), SIGKILL)  # as an operator would who has read that
+    until(house.ready, "the start goes on")
+    assert house.ask("b").who == "b"
+
+
 def test_a_model_that_a_reload_adopts_is_known_to_the_next_life(build: Build) -> None:
     """With the hooks that it had then, on the port on which it was found."""
     house = build("a", "b")

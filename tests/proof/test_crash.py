@@ -51,7 +51,7 @@ FAULTS = [
         Mutant(
             "what old hooks have woken is left alone",
             "runtime/lives.py",
-            "        await retire(keeper, self._knocks)\n",
+            "        await retire(keeper, self._knocks, self._wait_for)\n",
             "",
         ),
         ["reloading"],

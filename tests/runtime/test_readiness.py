@@ -12,6 +12,7 @@ from llmux.core.lane import Phase
 from llmux.errors import HookFailedError
 from llmux.policy import FifoPolicy
 from llmux.runtime.readiness import SLACK, Readiness, beat, notify_systemd
+from llmux.runtime.survey import Waits
 from llmux.runtime.switcher import ModelSwitcher
 from llmux.testing import FakeHooks, run_virtual
 
@@ -62,6 +63,28 @@ def test_a_quarantined_model_is_named() -> None:
         switcher.board.lanes["a"].phase = Phase.QUARANTINED
         [problem] = Readiness(switcher, {}).problems(0.0)
         assert (problem["model"], problem["phase"]) == ("a", "quarantined")
+        await switcher.stop()
+
+    run_virtual(story())
+
+
+def test_a_start_says_what_it_waits_for() -> None:
+    """A hook of the last life may take its whole bound, and nothing is served meanwhile."""
+
+    async def story() -> None:
+        switcher = ModelSwitcher(FakeHooks({"a": (1.0, 1.0)}), FifoPolicy(), survey=True)
+        waits = [Waits("a", "wake", "it was left running")]
+        readiness = Readiness(switcher, {}, lambda: waits)
+        [problem] = readiness.problems(0.0)
+        assert problem == {
+            "model": "a",
+            "phase": "starting",
+            "hook": "wake",
+            "why": "it was left running",
+        }
+        waits.clear()
+        [problem] = readiness.problems(0.0)
+        assert (problem["model"], problem["phase"]) == (None, "starting")
         await switcher.stop()
 
     run_virtual(story())

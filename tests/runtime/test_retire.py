@@ -13,9 +13,9 @@ from llmux.runtime import probes
 from llmux.runtime.findings import Finding
 from llmux.runtime.hooks import HookRunner, HookSpec
 from llmux.runtime.keeper import Keeper, woken_by
-from llmux.runtime.retire import retire
+from llmux.runtime.retire import REASON, retire
 from llmux.runtime.statefile import StateFile
-from llmux.runtime.survey import bound_of, settle, survey
+from llmux.runtime.survey import Waits, bound_of, settle, survey
 
 UP = "up"
 """The file that is there while the model is in memory."""
@@ -128,10 +128,16 @@ def test_one_of_no_config_that_does_not_sleep_is_tried_again_until_its_port_refu
     async def story() -> None:
         broken = HookSpec("m", OLD.port, OLD.wake, "echo old >> log; exit 1")
         keeper, told = await after(tmp_path, broken, OTHER)
-        ends = asyncio.create_task(retire(keeper, lambda *_: port_of(tmp_path)))
+        waited: list[Waits] = []
+        ends = asyncio.create_task(retire(keeper, lambda *_: port_of(tmp_path), waited.append))
         while len(log(tmp_path)) < 4:
             await asyncio.sleep(0.01)
         assert not ends.done()
+        assert {(one.model, one.hook) for one in waited} == {("m", "sleep")}
+        assert waited[0].why == f"{REASON}: its old hooks put it to sleep first"
+        assert (
+            f"(exit code 1): it is tried again until it sleeps or port {OLD.port}" in waited[1].why
+        )
         (tmp_path / UP).unlink()  # somebody ends it by hand
         await ends
         errors = [one.error for one in told if isinstance(one, Retired)]

@@ -14,7 +14,7 @@ from llmux.core.news import Adopted, CostLearned, News
 from llmux.core.plan import IDLE, Stage
 from llmux.runtime.keeper import Keeper
 from llmux.runtime.retire import Knock, knock, retire
-from llmux.runtime.survey import Standing, settle, survey
+from llmux.runtime.survey import Standing, Waits, left_running, settle, survey
 from llmux.runtime.switcher import ModelSwitcher
 from llmux.runtime.witness import Pulse
 
@@ -42,6 +42,8 @@ class Lives:
         self._knocks = knocks
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._quarantine: asyncio.Task[None] | None = None
+        self.waits: list[Waits] = []
+        """What has to end before the models can be looked at, while the start waits for it."""
         keeper.on_death(self._died, self._may_probe)
         switcher.listeners.append(self._remember)
 
@@ -57,8 +59,11 @@ class Lives:
         StateBusyError where another gateway holds the state file.
         """
         keeper, switcher = self._keeper, self._switcher
+        self.waits = left_running(keeper)
         await settle(keeper)
-        await retire(keeper, self._knocks)
+        self.waits = []
+        await retire(keeper, self._knocks, self._wait_for)
+        self.waits = []
         names = switcher.registered_models()
         # The survey writes down what it finds; a model whose hook was interrupted is the latest.
         remembered = [*keeper.state.awake_order(), *keeper.state.unsettled()]
@@ -84,6 +89,9 @@ class Lives:
         switcher.tell(ev.Surveyed((*others, *known), unclear))
         self._watch(names)
         self._quarantine = asyncio.create_task(self._watch_quarantine())
+
+    def _wait_for(self, what: Waits) -> None:
+        self.waits = [what]
 
     def _watch(self, names: Iterable[str]) -> None:
         for name in names:

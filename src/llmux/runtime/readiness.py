@@ -12,11 +12,12 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from llmux.core.lane import Phase
 from llmux.core.plan import Stage
 from llmux.runtime.guard import DEADLINE_SECONDS
+from llmux.runtime.survey import Waits
 from llmux.runtime.switcher import ModelSwitcher
 
 SLACK = 6.0
@@ -30,17 +31,19 @@ logger = logging.getLogger("llmux.readiness")
 class Readiness:
     """Looks at a switcher's progress; `bounds` gives the seconds a wake and a sleep may take.
 
-    A bound of None is never outlived. Stages are timed by the looks of `beat`, so a stall shows
-    within `SLACK` and a beat of its bound.
+    `waits` says what a start still waits for. A bound of None is never outlived. Stages are timed
+    by the looks of `beat`, so a stall shows within `SLACK` and a beat of its bound.
     """
 
     def __init__(
         self,
         switcher: ModelSwitcher,
         bounds: Mapping[str, tuple[float | None, float | None]],
+        waits: Callable[[], Iterable[Waits]] = tuple,
     ) -> None:
         self._switcher = switcher
         self._bounds = bounds
+        self._waits = waits
         self._seen: tuple[object, ...] = ()
         self._since = 0.0
 
@@ -67,7 +70,9 @@ class Readiness:
         board = self._switcher.board
         found: list[dict[str, object]] = []
         if board.surveying:
-            found.append(_problem(None, "starting", None, "looking which models are awake"))
+            found += [_problem(one.model, "starting", one.hook, one.why) for one in self._waits()]
+            if not found:
+                found.append(_problem(None, "starting", None, "looking which models are awake"))
         for lane in board.quarantined:
             why = "neither alive nor provably asleep: nothing wakes in its place"
             found.append(_problem(lane.name, "quarantined", None, why))

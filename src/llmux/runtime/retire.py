@@ -16,6 +16,7 @@ from llmux.runtime.hooks import HookSpec
 from llmux.runtime.keeper import Keeper, woken_by
 from llmux.runtime.probes import Probe
 from llmux.runtime.statefile import Woken
+from llmux.runtime.survey import Waits
 from llmux.runtime.witness import Witness
 
 KNOCK_SECONDS = 5.0
@@ -35,12 +36,15 @@ def knock(model: str, port: int) -> Probe:
     return probes.tcp(port, KNOCK_SECONDS)
 
 
-async def retire(keeper: Keeper, knocks: Knock = knock) -> None:
+async def retire(
+    keeper: Keeper, knocks: Knock = knock, waits: Callable[[Waits], None] = lambda _: None
+) -> None:
     """Put to sleep whatever was woken by other hooks than the config has, one after the other.
 
     To be called after `settle` and before anything is woken. A model of the config that does not
     sleep by its old hooks is left to the new ones, unsettled. One that is in no config is nobody
-    else's to end: it is tried again until it sleeps or its port refuses.
+    else's to end: it is tried again until it sleeps or its port refuses. `waits` hears what is
+    waited for.
     """
     for model, woken in keeper.state.woken().items():
         spec = keeper.runner.spec(model)
@@ -49,7 +53,13 @@ async def retire(keeper: Keeper, knocks: Knock = knock) -> None:
         keeper.runner.recall(_hooks(model, woken))
         keeper.witnesses[model] = Witness(None, knocks(model, woken.port))
         pause = PAUSE
-        while not await _sleeps(keeper, model) and spec is None:
+        waits(Waits(model, "sleep", f"{REASON}: its old hooks put it to sleep first"))
+        while (trouble := await _sleep(keeper, model)) and spec is None:
+            until = f"it is tried again until it sleeps or port {woken.port} refuses"
+            why = (
+                f"it is in no config any more, and its old hooks do not put it to sleep ({trouble})"
+            )
+            waits(Waits(model, "sleep", f"{why}: {until}"))
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
         if spec is None:
@@ -75,12 +85,13 @@ def _hooks(model: str, woken: Woken) -> HookSpec:
     )
 
 
-async def _sleeps(keeper: Keeper, model: str) -> bool:
+async def _sleep(keeper: Keeper, model: str) -> str:
+    """Put the model to sleep by its old hooks; returns why that has failed, empty if it has not."""
     end = await keeper.run_sleep(model, from_model=model, to_model=None, reason=REASON)
     error = end.error or ""
     keeper.tell(HookEnded(model, "sleep", end.ok, end.exit_code, end.duration, end.tail, error))
-    asleep = end.left == "asleep"
-    keeper.tell(Retired(model, "" if asleep else error or "it is still there"))
-    if not asleep:
+    trouble = "" if end.left == "asleep" else error or "it is still there"
+    keeper.tell(Retired(model, trouble))
+    if trouble:
         keeper.state.set_status(model, "unsettled")
-    return asleep
+    return trouble

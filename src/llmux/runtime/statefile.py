@@ -105,6 +105,10 @@ class StateFile:
             )
             self._let_go()
 
+    def left_running(self) -> list[tuple[str, str]]:
+        """Return the hooks, as (model, hook), that `settle` may have to wait for."""
+        return [(note.model, note.hook) for note in self._leftovers]
+
     async def settle(self, bound: Callable[[str, str], float | None]) -> list[Leftover]:
         """Wait for hooks of the last life that still run, or end them past their bound.
 

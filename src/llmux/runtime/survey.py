@@ -6,8 +6,10 @@ asked. It refuses to know what becomes of a model of which nobody can say how it
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
+from llmux.errors import LlmuxError
 from llmux.runtime.findings import HookLeftOver
 from llmux.runtime.keeper import Keeper
 from llmux.runtime.probes import Probe
@@ -16,6 +18,25 @@ from llmux.runtime.witness import Witness
 
 Standing = Literal["awake", "asleep", "unclear"]
 """How a model is found; `unclear` may hold the accelerator and has to be put to sleep."""
+
+
+class SurveyError(LlmuxError):
+    """It could not be found out which models are awake, so nothing may be woken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """What the start waits for: a hook of a model, and why."""
+
+    model: str
+    hook: str
+    why: str
+
+
+def left_running(keeper: Keeper) -> list[Waits]:
+    """Return what `settle` may have to wait for."""
+    why = "it was left running when llmux ended: its end is waited for, or its bound"
+    return [Waits(model, hook, why) for model, hook in keeper.state.left_running()]
 
 
 async def settle(keeper: Keeper) -> list[Leftover]:
