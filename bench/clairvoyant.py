@@ -5,17 +5,20 @@ once until its drain begins, a drain waits for all that it admitted, nobody is w
 waiter, all waiters are released at a wake. For two models the search is exhaustive; for more it
 keeps the `beam` best partial schedules of each moment, so it gives the best known.
 
-It rests on two facts. After a wake at time T only three things matter: who is awake, how far the
-other models' queues were served, and what was waited so far; of two partial schedules that agree
-in the first two, the one that is there earlier and cheaper can do all that the other can. And a
+It rests on three facts. After a wake at time T only three things matter: who is awake, how far
+the other models' queues were served, and what was waited so far; of two partial schedules that
+agree in the first two, the one that is there earlier and cheaper can do all that the other can. A
 drain may as well begin right at the wake, right after an arrival that it admits, or when the
-first waiter for the other model comes.
+first waiter for the other model comes. And there is a time after which to stay longer is never
+better than to have been away and back (`_Search._no_longer`).
+
+It refuses to know policies, and takes no figure from one but `most`.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from heapq import heappop, heappush
 from itertools import accumulate
 from math import inf
@@ -23,6 +26,9 @@ from typing import NamedTuple
 
 from llmux.simulate.hooks import HookTimes
 from llmux.simulate.workload import OpenLoop
+
+SEARCH = 2
+"""Counts the changes of this file after which another least wait could be found."""
 
 
 class Step(NamedTuple):
@@ -33,8 +39,9 @@ class Step(NamedTuple):
     before: Step | None
 
 
-State = tuple[float, float, int, tuple[int, ...], Step]
-"""Time of the wake, wait so far, who is awake, first request not served of each model, and how."""
+State = tuple[float, float, int, tuple[int, ...], int, Step]
+"""Time of the wake, wait so far, who is awake, first request not served of each other model (-1
+for the one that is awake), its own first request that this wake released, and how."""
 
 
 def least_wait(
@@ -70,39 +77,84 @@ class _Search:
         self.arrivals = [[job.arrival for job in queue] for queue in queues]
         self.services = [[job.service for job in queue] for queue in queues]
         self.sums = [list(accumulate(times, initial=0.0)) for times in self.arrivals]
-        self.sleep = [hooks.mean("sleep", model) for model in models]
+        sleep = [hooks.mean("sleep", model) for model in models]
         self.wake = [hooks.mean("wake", model) for model in models]
+        self.trip = [[before + after for after in self.wake] for before in sleep]
         self.others = [[j for j in range(len(models)) if j != i] for i in range(len(models))]
         self.best = most
         self.plan: Step | None = None
         self.beam = beam
-        self.cheapest: dict[tuple[int, tuple[int, ...]], float] = {}
+        self.moment = (min(sleep) + min(self.wake)) / 2 or 1.0
+        """What is woken from a state of one moment is awake in a later one."""
+        self.cheapest: dict[tuple[int, ...], float] = {}
+        self.coming: dict[tuple[int, ...], tuple[float, float]] = {}
+        """The cheapest state that was ever pushed: when, and what it had waited."""
         self.heap: list[State] = []
+        self.buckets: dict[int, list[State]] = {}
+        self.next_buckets: list[int] = []
 
     def run(self) -> None:
-        nothing = tuple(0 for _ in self.arrivals)
+        nothing = [0] * len(self.arrivals)
         for j, times in enumerate(self.arrivals):
-            self._wake(times[0] + self.wake[j], 0.0, nothing, Step(times[0], j, None))
+            at = times[0] + self.wake[j]
+            q = bisect_right(times, at)
+            served = (*nothing[:j], -1, *nothing[j + 1 :])
+            self._push((at, q * at - self.sums[j][q], j, served, 0, Step(times[0], j, None)))
         if self.beam is None:
             while self.heap:
                 self._visit(heappop(self.heap))
             return
-        moment = min(s + w for s, w in zip(self.sleep, self.wake, strict=True)) / 2
-        while self.heap:
-            until = self.heap[0][0] + moment
-            some: list[State] = []
-            while self.heap and self.heap[0][0] < until:
-                some.append(heappop(self.heap))
-            some.sort(key=self._score(until))
-            for state in some[: self.beam]:
-                self._visit(state)
+        while self.next_buckets:
+            number = heappop(self.next_buckets)
+            self._keep_best(self.buckets.pop(number), (number + 1) * self.moment, self.beam)
 
-    def _score(self, until: float) -> Callable[[State], float]:
-        return lambda state: state[1] + self._accrued(until, state)
+    def _push(self, state: State) -> None:
+        """Keep a state to be visited, unless another that is kept is there earlier and cheaper."""
+        at, cost, _, served, _, _ = state
+        if self.beam is not None:
+            number = int(at / self.moment)
+            bucket = self.buckets.get(number)
+            if bucket is None:
+                self.buckets[number] = [state]
+                heappush(self.next_buckets, number)
+            else:
+                bucket.append(state)
+            return
+        before = self.coming.get(served)
+        if before is None or cost < before[1]:
+            self.coming[served] = (at, cost)
+        elif at >= before[0]:
+            return
+        heappush(self.heap, state)
 
-    def _accrued(self, until: float, state: State) -> float:
+    def _keep_best(self, some: list[State], until: float, beam: int) -> None:
+        """Visit those of one moment that cost least: what was waited, and what is sure to follow.
+
+        Who waits at the end of the moment waits for the shortest trip that there is, at least.
+        """
+        came = [bisect_right(times, until) for times in self.arrivals]
+        arrived = [sums[q] for sums, q in zip(self.sums, came, strict=True)]
+        soon = until + 2 * self.moment
+        ranked: list[tuple[float, int]] = []
+        for index, state in enumerate(some):
+            total = state[1]
+            served = state[3]
+            for j in self.others[state[2]]:
+                p = served[j]
+                q = came[j]
+                if q > p:
+                    total += (q - p) * soon - (arrived[j] - self.sums[j][p])
+            ranked.append((total, index))
+        ranked.sort()
+        left = beam
+        for _, index in ranked:
+            if not left:
+                return
+            if self._visit(some[index]):
+                left -= 1
+
+    def _accrued(self, until: float, awake: int, served: Sequence[int]) -> float:
         """What those who are not served yet have waited until then."""
-        _, _, awake, served, _ = state
         total = 0.0
         for j in self.others[awake]:
             p = served[j]
@@ -110,72 +162,72 @@ class _Search:
             total += (q - p) * until - (self.sums[j][q] - self.sums[j][p])
         return total
 
-    def _wake(self, at: float, cost: float, served: tuple[int, ...], step: Step) -> None:
-        """Wake the target, release who waits, and keep the state unless it cannot win."""
-        j = step.target
-        p = served[j]
-        q = bisect_right(self.arrivals[j], at, p)
-        cost += (q - p) * at - (self.sums[j][q] - self.sums[j][p])
-        key = (j, tuple(served[other] for other in self.others[j]))
-        if cost < self.best and cost < self.cheapest.get(key, inf):
-            heappush(self.heap, (at, cost, j, served, step))
-
-    def _visit(self, state: State) -> None:
-        """Leave the model that was woken in every way that makes sense."""
-        at, cost, i, served, step = state
-        others = self.others[i]
-        key = (i, tuple(served[j] for j in others))
-        if cost >= self.cheapest.get(key, inf) or cost + self._accrued(at, state) >= self.best:
-            return
-        self.cheapest[key] = cost
+    def _visit(self, state: State) -> bool:
+        """Leave the model in every way that makes sense; False where the state cannot win."""
+        at, cost, i, served, own, step = state
+        if cost >= self.cheapest.get(served, inf):
+            return False
+        if cost + self._accrued(at, i, served) >= self.best:
+            return False
+        self.cheapest[served] = cost
         arrivals, services = self.arrivals[i], self.services[i]
-        waiting = [j for j in others if served[j] < len(self.arrivals[j])]
+        waiting = [j for j in self.others[i] if served[j] < len(self.arrivals[j])]
         if not waiting:
             self.best, self.plan = cost, step
-            return
-        first = [self.arrivals[j][served[j]] for j in waiting]
-        k = bisect_right(arrivals, at, served[i])
-        free = at + max(services[served[i] : k], default=0.0)
+            return True
+        k = bisect_right(arrivals, at, own)
+        free = at + max(services[own:k], default=0.0)
         begin = at
-        stop = self._no_longer(at, free, i, k, waiting, served)
+        stop = inf
+        first = min([self.arrivals[j][served[j]] for j in waiting])
+        weighed = [0] * len(self.arrivals)
+        """How many waited for a model when being away and back was last weighed."""
         while True:
             end = arrivals[k] if k < len(arrivals) else inf
-            done = tuple(k if m == i else p for m, p in enumerate(served))
-            for j, comes in zip(waiting, first, strict=True):
-                leave = max(begin, comes)
-                if leave < end:
-                    awake = max(leave, free) + self.sleep[i] + self.wake[j]
-                    self._wake(awake, cost, done, Step(leave, j, step))
+            if first < end:
+                for j in waiting:
+                    p = served[j]
+                    times = self.arrivals[j]
+                    leave = max(begin, times[p])
+                    if leave >= end:
+                        continue
+                    there = max(leave, free) + self.trip[i][j]
+                    q = bisect_right(times, there, p)
+                    after = cost + (q - p) * there - (self.sums[j][q] - self.sums[j][p])
+                    if after < self.best:
+                        done = list(served)
+                        done[i] = k
+                        done[j] = -1
+                        self._push((there, after, j, tuple(done), p, Step(leave, j, step)))
+                    if q - p >= 2 * weighed[j]:
+                        weighed[j] = q - p
+                        stop = min(stop, self._no_longer(there, i, k, j, p, q))
             if end >= stop:
-                return
+                return True
             begin = end
             free = max(free, end + services[k])
             k += 1
 
-    def _no_longer(
-        self, at: float, free: float, i: int, k: int, waiting: Sequence[int], served: Sequence[int]
-    ) -> float:
-        """Return a time after which leaving is never better than a round trip made before it.
+    def _no_longer(self, there: float, i: int, k: int, j: int, p: int, q: int) -> float:
+        """Return a time after which to leave i is never better than to have been at j by then.
 
-        The trip leaves when the first other waiter is there, serves who waits, and is back. From
-        the time when all that i was asked for meanwhile is answered, this state has everything
-        that a longer stay has; so it wins once the waits it saved exceed the waits it made.
+        The trip wakes j `there`, when i was served up to k, and releases j's requests p to q. It
+        turns back with i's next request. From the time when all that i was asked for meanwhile is
+        answered, and j is asked for again, it has everything that a longer stay has; so it wins
+        once the waits it saved exceed the waits it made.
         """
-        j = min(waiting, key=lambda other: self.arrivals[other][served[other]])
-        arrivals, services = self.arrivals[i], self.services[i]
-        comes = self.arrivals[j][served[j]]
-        leave = max(at, comes)
-        k = bisect_right(arrivals, leave, k)
-        start = bisect_right(arrivals, at, served[i])
-        for index in range(start, k):
-            free = max(free, arrivals[index] + services[index])
-        there = max(leave, free) + self.sleep[i] + self.wake[j]
-        q = bisect_right(self.arrivals[j], there, served[j])
-        over = there + max(self.services[j][served[j] : q])
-        back = over + self.sleep[j] + self.wake[i]
+        arrivals = self.arrivals[i]
+        if k == len(arrivals):
+            return inf
+        times, services = self.arrivals[j], self.services[j]
+        turn = max(there, arrivals[k])
+        over = max(turn, there + max(services[p:q]))
+        asked = bisect_right(times, turn, q)
+        for index in range(q, asked):
+            over = max(over, times[index] + services[index])
+        back = over + self.trip[j][i]
         late = bisect_right(arrivals, back, k)
-        if bisect_right(arrivals, over, k) == k:
-            return inf  # nobody would call the trip back
         made = (late - k) * back - (self.sums[i][late] - self.sums[i][k])
-        answered = back + max(services[k:late])
-        return max(answered, there + made / (q - served[j]))
+        answered = back + max(self.services[i][k:late])
+        again = times[asked] if asked < len(times) else 0.0
+        return max(answered, again, there + made / (q - p))

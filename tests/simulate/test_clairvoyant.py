@@ -92,6 +92,27 @@ def _attempt(asked: OpenLoop, steps: list[tuple[float, str]], hooks: HookTimes) 
         return inf
 
 
+def test_one_who_waits_may_be_kept_for_a_crowd_that_comes_later() -> None:
+    """Nobody is woken without a waiter, so the one at 1 s is the only way to be there in time.
+
+    Served at once, `b` would be left for `a` again at 21 s, and two hundred would wait for it.
+    """
+    asked = open_loop(
+        "case",
+        [
+            *(Job(t, "a", 1.0) for t in (0.0, 20.5)),
+            *(Job(50.0, "a", 1.0) for _ in range(200)),
+            Job(1.0, "b", 1.0),
+            *(Job(100.0, "b", 1.0) for _ in range(200)),
+        ],
+    )
+    hooks = HookTimes(10.0)
+    steps = best_schedule(asked, hooks)
+    assert steps == [(0.0, "a"), (50.0, "b")], "left as soon as the first crowd is in"
+    assert least_wait(asked, hooks) == pytest.approx(9 + (61 - 1))
+    assert total(simulate(asked, Scripted(steps), hooks)) == pytest.approx(9 + (61 - 1))
+
+
 def test_a_beam_never_beats_the_whole_search() -> None:
     asked, hooks = (
         poisson("three", {"a": 0.1, "b": 0.1, "c": 0.1}, secs=120, seed=2),
