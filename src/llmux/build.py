@@ -275,7 +275,7 @@ def lane_settings(config: Config, policy: SwitchPolicy) -> dict[str, LaneSetting
         timeout = policy.request_timeout()
         min_active = policy.min_active_duration()
         drain = policy.drain_before_switch()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PolicyError(
             f"policy {type(policy).__name__}: asking its settings raised {error!r}"
         ) from error

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from llmux.config import Finding, InvalidConfigError, Kind, Loaded
 from llmux.core.news import ConfigRejected, ConfigReloaded
 from llmux.errors import ConfigError, PolicyError
+from llmux.runtime.guard import interrupted
 from llmux.runtime.readiness import notify_systemd
 
 logger = logging.getLogger("llmux")
@@ -79,7 +80,10 @@ class Reloader:
             self._tell(ConfigRejected("; ".join(map(str, error.findings))))
         except (ConfigError, PolicyError) as error:
             self._tell(ConfigRejected(str(error)))
-        except Exception as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
+            if interrupted(error):
+                raise
+            # A policy's file may raise anything while it is loaded.
             logger.exception("the config could not be followed")
             self._tell(ConfigRejected(repr(error)))
         else:

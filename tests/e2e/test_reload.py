@@ -181,7 +181,15 @@ def test_a_broken_file_changes_nothing_and_the_log_says_why(build: Build) -> Non
     house.ask("a")
     good = house.config()
     path = house.folder / "config.yaml"
+    (house.folder / "stops.py").write_text("raise KeyboardInterrupt\n")
+    (house.folder / "leaves.py").write_text(
+        "from llmux.policy import FifoPolicy\n"
+        "class Leaves(FifoPolicy):\n"
+        "    def request_timeout(self): raise SystemExit(3)\n"
+    )
     for text, why in (
+        (json.dumps(good | {"policy": {"name": "./stops.py"}}), "KeyboardInterrupt"),
+        (json.dumps(good | {"policy": {"name": "./leaves.py"}}), "raised SystemExit(3)"),
         ("models: [", f"{path}:2:1: this is not YAML"),
         ("", "the file is empty"),
         (json.dumps(good | {"bounds": {"max_quee": 3}}), "max_queue"),
@@ -194,8 +202,8 @@ def test_a_broken_file_changes_nothing_and_the_log_says_why(build: Build) -> Non
         assert told["level"] == "ERROR"
     path.unlink()
     house.tell(SIGHUP)
-    assert "no such file" in house.logged("config_rejected", 7)[-1]["error"]
-    assert house.metric("llmux_config_reloads_total", result="failure") == 7
+    assert "no such file" in house.logged("config_rejected", 9)[-1]["error"]
+    assert house.metric("llmux_config_reloads_total", result="failure") == 9
     assert house.metric("llmux_config_reloads_total", result="success") == 0
     assert house.ask("a").who == "a"
     assert house.wakes() == ["a"]
