@@ -67,6 +67,9 @@ class OpenGate:
         """Suspect nothing."""
         asyncio.get_running_loop().call_soon(told, False)
 
+    def returning(self, ticket: Ticket) -> None:
+        """Nobody looks."""
+
     def announce(self, model: str) -> None:
         """Hear nothing new."""
 

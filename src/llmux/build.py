@@ -124,6 +124,7 @@ def build(config: Config) -> Parts:
         browser=doors.browser,
         decisions=lambda model, limit: _decisions(switcher, model, limit),
         tell=found,
+        reads_tool_calls=lambda: parts.policy.reads_tool_calls,
     )
 
     def flush(news: News) -> None:

@@ -19,6 +19,7 @@ TICKET = Ticket(Lane(LaneSettings("a")))
 FACTS: list[ev.Event] = [
     ev.RequestWaits(TICKET),
     ev.RequestReturned(TICKET),
+    ev.Returning(TICKET),
     ev.Looked(),
     ev.TurnEnded(),
     ev.PolicyAnswered("a", 4, SwitchNow("b", "its oldest", free_ride=True)),

@@ -4,7 +4,8 @@ It is started by a real wake hook as a real process, so it needs the standard li
 binds, forks and returns, which makes the hook end when connections are taken. In the body of a
 request stand the stage directions: `tag` (a name under which it is noted), `hold` (no answer
 before the file of that name exists), `words`, `size` and `pause` (a stream), `die` (before,
-middle), `hang_up`, `status`, `answer_headers`. It refuses to know the gateway.
+middle), `hang_up`, `status`, `answer_headers`, `finish` (its reason). It refuses to know the
+gateway.
 
     python backend.py NAME PORT FOLDER [--loud] [--late SECONDS]
 """
@@ -85,7 +86,11 @@ class Backend:
                 "start": start,
                 "fields": given,
                 "choices": [
-                    {"index": 0, "message": {"role": "assistant", "content": f"I am {self.name}"}}
+                    {
+                        "index": 0,
+                        "message": {"role": "assistant", "content": f"I am {self.name}"},
+                        "finish_reason": wish.get("finish", "stop"),
+                    }
                 ],
             }
             text = json.dumps(told).encode()
@@ -123,6 +128,8 @@ class Backend:
             while rest and not self.there(rest):
                 await asyncio.sleep(LOOK)
                 self.look(reader, tag)
+        end = {"choices": [{"index": 0, "delta": {}, "finish_reason": wish.get("finish", "stop")}]}
+        self.piece(writer, b"data: %b\n\n" % json.dumps(end).encode())
         self.piece(writer, b"data: [DONE]\n\n")
         writer.write(b"0\r\n\r\n")
         await writer.drain()

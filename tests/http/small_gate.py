@@ -24,6 +24,7 @@ class SmallGate:
         self.waiting: list[Ticket] = []
         self.left = 0
         self.announced: list[str] = []
+        self.back: list[str] = []
         self.loading_secs = 0.0
         self.dead: bool | None = False
         """What a look at a backend that broke finds; None: the look lasts until `tell`."""
@@ -89,6 +90,11 @@ class SmallGate:
         self.tell = told
         if self.dead is not None:
             asyncio.get_running_loop().call_soon(told, self.dead)
+
+    def returning(self, ticket: Ticket) -> None:
+        """Remember whose client comes back."""
+        assert ticket in self.inside
+        self.back.append(ticket.model)
 
     def announce(self, model: str) -> None:
         """Remember what a client asks next."""

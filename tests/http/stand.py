@@ -206,6 +206,7 @@ async def stand(
     keyring: Keyring | None = None,
     browser: BrowserGate | None = None,
     tls: ssl.SSLContext | None = None,
+    reads_tool_calls: bool = False,
 ) -> AsyncIterator[Stand]:
     """Set up a backend that talks as told, a gate, and a gateway before them."""
     held: list[Stand] = []
@@ -238,6 +239,7 @@ async def stand(
         lambda: b"# nothing\n",
         keyring=keyring,
         browser=browser,
+        reads_tool_calls=lambda: reads_tool_calls,
     )
     port = await gateway.start("127.0.0.1", 0, tls)
     the_stand = Stand(gate, gateway, port)

@@ -27,14 +27,14 @@ async def test_the_gate_hears_of_it_once_the_answer_is_over(limits: Limits) -> N
             gates.append((len(s.gate.inside), list(s.gate.announced)))
             await line.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 
-    async with stand(talk, limits=limits) as s:
+    async with stand(talk, models=("m", "n"), limits=limits) as s:
         client = await s.client()
         for _ in range(2):
-            await client.send(post(chat(), PATH, "X-LLMux-Next: m", "x-mine: kept"))
+            await client.send(post(chat(), PATH, "X-LLMux-Next: n", "x-mine: kept"))
             assert (await client.message()).status == 200
         await client.send(post(chat(), PATH))
         assert (await client.message()).status == 200
-        assert s.gate.announced == ["m", "m"]
+        assert (s.gate.announced, s.gate.back) == (["n", "n"], [])
         assert gates[0] == (1, [])
         assert [one.all("x-llmux-next") for one in heard] == [[], [], []]
         assert heard[0].get("x-mine") == "kept"
@@ -73,7 +73,7 @@ async def test_a_key_announces_only_what_it_opens() -> None:
             fields = ["Authorization: Bearer one", f"x-llmux-next: {model}"]
             await client.send(post(chat(), PATH, *fields))
             assert (await client.message()).status == status
-        assert s.gate.announced == ["m"]
+        assert (s.gate.announced, s.gate.back) == ([], ["m"])  # it comes back
 
 
 async def test_whoever_hangs_up_announces_nothing() -> None:

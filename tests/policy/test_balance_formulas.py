@@ -90,16 +90,30 @@ class Reckoned:
         return 300.0 if rate == 0 else min(300.0, exp(min(rate * self.service(i), 5)) / rate)
 
     def hold(self, i: ModelView, outage: float, waiting: list[ModelView]) -> float:
-        """Seconds for which an empty i is held for callers who come back at once."""
-        if i.lull_since is None or len(i.lulls) < 3:
+        """Seconds for which an empty i is held for callers who come back."""
+        if not i.away:
             return 0.0
-        left = i.lull_since + 2.0 - self.snapshot.now
-        short = sum(lull <= 2.0 for lull in i.lulls) / len(i.lulls)
-        if left <= 0:
-            return 0.0
-        s_i = self.service(i)
-        crowd = sum(j.weighted_waiting + self.rate(j) * (left + s_i) for j in waiting)
-        return left if self.above(0.5 * short * outage, crowd * (left + short * s_i)) else 0.0
+        now = self.snapshot.now
+        ages = [now - since for since in i.away[-4:]]
+        absences = i.absences or (1.0,)
+        empty = 0.0 if i.lull_since is None else now - i.lull_since
+        gains = {0.0: 0.0}
+        for x in sorted({one - ages[-1] for one in absences}):
+            if not 1e-6 < x <= 30.0 - empty:
+                continue
+            back = 0.0
+            for age in ages:
+                later = [one for one in absences if one > age + 1e-6]
+                sooner = [one for one in later if one <= age + x + 1e-6]
+                back += len(sooner) / len(later) if later else 0.0
+            span = x + min(back, 1.0) * self.service(i)
+            crowd = sum(j.weighted_waiting + self.rate(j) * span for j in waiting)
+            gains[x] = 0.7 * back * outage - crowd * span
+        best = max(gains, key=gains.__getitem__)
+        for x, gain in gains.items():
+            if x != best:
+                self.above(gains[best], gain)
+        return best
 
     def verdict(self) -> tuple[str, str | None, float]:
         """Return the rule, the target and when to look again."""
@@ -208,6 +222,8 @@ def some_model(dice: Random, name: str) -> ModelView:
         last_arrival=1000 - dice.expovariate(1 / 5),
         lulls=tuple(dice.expovariate(1 / 2) for _ in range(dice.choice((0, 2, 8)))),
         lull_since=dice.choice((None, 1000 - 2 * dice.random())),
+        absences=tuple(dice.expovariate(1 / 2) for _ in range(dice.choice((0, 2, 8)))),
+        away=tuple(sorted(1000 - 3 * dice.random() for _ in range(dice.choice((0, 0, 1, 6))))),
         sleep_seconds=dice.choice((None, 0.1, 2 * dice.random())),
         wake_seconds=dice.choice((None, 0.5, 60 * dice.random())),
         max_wait=dice.choice((None, None, 60.0, 600.0)),

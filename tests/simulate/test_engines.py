@@ -31,7 +31,9 @@ from llmux.simulate.outcome import Outcome
 from llmux.simulate.workload import Agents, Job, OpenLoop, Users, Workload, open_loop
 from llmux.testing import run_virtual
 
-PEOPLE = Users("people", (("a", 12), ("b", 8), ("c", 4)), think=30.0, requests=400, seed=5)
+PEOPLE = Users(
+    "people", (("a", 12), ("b", 8), ("c", 4)), think=30.0, requests=400, seed=5, tools=0.5
+)
 
 
 class Whimsical(SwitchPolicy):

@@ -122,6 +122,7 @@ def test_every_name_of_the_yardstick_can_be_spelled() -> None:
         ("closed:a=1e9,requests=10", "10,000,000 is the most"),
         ("poisson:a=1e-9,secs=1", "no request comes of it"),
         ("closed:a=1.5", "'a=1.5' is not a whole number of users"),
+        ("closed:a=1,tools=1.5", "'tools=1.5' is not a share of answers; 0.8 is four of five"),
     ],
 )
 def test_a_misspelled_workload_says_what_would_do(spelled: str, says: str) -> None:

@@ -24,7 +24,7 @@ class Switchboard(Renewal):
 
     # ---- the table -----------------------------------------------------------------------
 
-    def handle(self, event: ev.Event, now: float) -> list[fx.Effect]:  # noqa: PLR0912 -- the table
+    def handle(self, event: ev.Event, now: float) -> list[fx.Effect]:  # noqa: PLR0912, PLR0915 -- the table
         """Take one fact and return what has to be done about it, in order."""
         self.rulings.now = now
         match event:  # what comes most often stands first
@@ -62,6 +62,8 @@ class Switchboard(Renewal):
                 self.orders.pop(number, None)
             case ev.Announced(model) if model in self.lanes:
                 self._announce(self.lanes[model])
+            case ev.Returning(ticket) if ticket.lane.rate_windows:  # else nobody would look
+                ticket.lane.returns.expect(now)
             case ev.RequestReturned(ticket):
                 self._return(ticket, now)
             case ev.Surveyed(awake, unclear):

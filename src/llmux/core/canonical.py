@@ -177,6 +177,7 @@ def _copied_lane(old: Lane, renamed: dict[Ticket, Ticket]) -> Lane:
     new.ranks = ranked(new.waiting) if new.waiting else {}
     new.arrival_log = list(old.arrival_log)
     new.lulls = old.lulls.copy()
+    new.returns = old.returns.copy()
     new.pace = None if old.pace is None else old.pace.copy()
     return new
 

@@ -115,6 +115,13 @@ class Announced:
 
 
 @dataclass(frozen=True, slots=True)
+class Returning:
+    """An answer ends just now whose client asks the same model again at once: it calls a tool."""
+
+    ticket: Ticket
+
+
+@dataclass(frozen=True, slots=True)
 class RequestReturned:
     """A request that was inside has to wait again: its backend died before it answered."""
 
@@ -188,6 +195,7 @@ Event = (
     | OrderGiven
     | OrderWithdrawn
     | Announced
+    | Returning
     | RequestReturned
     | Surveyed
     | BackendDied

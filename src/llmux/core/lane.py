@@ -10,6 +10,7 @@ from operator import mul
 from typing import TYPE_CHECKING
 
 from llmux.core.lulls import Lulls
+from llmux.core.returns import Returns
 from llmux.core.ride import Pace
 from llmux.core.ticket import BEREFT, INSIDE, LOST
 
@@ -108,6 +109,7 @@ class Lane:
         "reason",
         "rest_until",
         "resting",
+        "returns",
         "rides",
         "service_mean",
         "service_samples",
@@ -178,6 +180,7 @@ class Lane:
         self.arrival_sums = (0.0,) * len(rate_windows)
         self.sums_at = 0.0
         self.lulls = Lulls()
+        self.returns = Returns()
         self.pace: Pace | None = None
         """Learned once the policy has asked for free rides."""
         self.service_mean: float | None = None
@@ -266,6 +269,8 @@ class Lane:
         log = self.arrival_log
         if log and self.lulls.begun:
             self.lulls.read_arrivals(log)
+        if log and self.returns.away:
+            self.returns.read_arrivals(log)
         sums = map(mul, self.arrival_sums, self.fading(now))
         if log:
             windows = self.rate_windows

@@ -52,7 +52,7 @@ def fact(event: ev.Event, number: NumberOf) -> list[Any]:
     """Return the fact as a list: its name, then its fields. KeyError for an unknown ticket."""
     name = type(event).__name__
     match event:
-        case ev.RequestWaits(ticket) | ev.RequestReturned(ticket):
+        case ev.RequestWaits(ticket) | ev.RequestReturned(ticket) | ev.Returning(ticket):
             return [name, number(ticket)]
         case ev.AlarmRang((kind, about)):
             return [name, kind, about if isinstance(about, str) else number(about)]
@@ -76,6 +76,8 @@ def event(plain: Sequence[Any], ticket: TicketOf) -> ev.Event:  # noqa: PLR0911 
             return ev.RequestWaits(ticket(*rest))
         case "RequestReturned":
             return ev.RequestReturned(ticket(*rest))
+        case "Returning":
+            return ev.Returning(ticket(*rest))
         case "AlarmRang":
             kind, about = rest
             return ev.AlarmRang((kind, about) if isinstance(about, str) else (kind, ticket(about)))

@@ -9,6 +9,7 @@ from typing import Any
 from llmux.core.board import Switchboard
 from llmux.core.lane import Lane
 from llmux.core.plan import IDLE
+from llmux.core.returns import FORGOTTEN
 from llmux.policy.base import ModelView, PolicyContext, ScheduleContext, Snapshot
 
 
@@ -106,6 +107,10 @@ def _views(board: Switchboard, now: float) -> dict[str, ModelView]:
             short, long = lane.arrival_sums
             lane.arrival_sums = (short * short_fade, long * long_fade)
             lane.sums_at = now
+        back = lane.returns
+        away = back.away
+        if away and now - away[0] > FORGOTTEN:
+            back.forget(now)
         queue, inside, lulls, settings = lane.waiting, lane.inside, lane.lulls, lane.settings
         waiting, weights, begun = len(queue), lane.weight_sum, lulls.begun
         since = sum_wait = weighted_wait = urgency = 0.0
@@ -138,6 +143,8 @@ def _views(board: Switchboard, now: float) -> dict[str, ModelView]:
                 lane.last_arrival,
                 lulls.lengths,
                 begun[-1] if begun else None,
+                back.absences,
+                tuple(away) if away else (),
                 sleep,
                 wake,
                 settings.max_wait,

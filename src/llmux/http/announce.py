@@ -12,8 +12,7 @@ from llmux.errors import BadRequestError, LlmuxError
 from llmux.http.gate import Gate
 from llmux.http.keys import Caller
 from llmux.http.refusals import refuse_model, unknown_model
-from llmux.http.relay import Exchange
-from llmux.http.timed import TimedExchange
+from llmux.http.relay import Exchange, both
 
 
 def named(said: bytes, gate: Gate, caller: Caller | None) -> str:
@@ -44,24 +43,26 @@ class AnnouncingExchange(Exchange):
             super().start()
 
     def on_end(self) -> None:
-        """Close the books, then announce: the model may be empty now."""
+        """Close the books, then announce: the model may be empty now.
+
+        Who asks the same model again is told before, so that it is not left at once.
+        """
         served = self._listed and not self._over
-        super().on_end()
+        gate, then = self._front.gateway.gate, None
         if served:
             with suppress(LlmuxError):  # the model may have left the config meanwhile
-                self._front.gateway.gate.announce(self._next_model())
+                then = self._next_model()
+        if then == self.model:
+            gate.returning(self)
+        super().on_end()
+        if then is not None and then != self.model:
+            gate.announce(then)
 
     def _next_model(self) -> str:
         request = self._request
         return named(request.next_model or b"", self._front.gateway.gate, request.caller)
 
 
-class TimedAnnouncingExchange(AnnouncingExchange, TimedExchange):
-    """The same where a backend's silence is bounded."""
-
-    __slots__ = ()
-
-
 def announcing(kind: type[Exchange]) -> type[Exchange]:
     """Return the class that announces, and is else as `kind`."""
-    return TimedAnnouncingExchange if kind is TimedExchange else AnnouncingExchange
+    return both(AnnouncingExchange, kind)

@@ -39,6 +39,7 @@ from llmux.http.gate import Meter
 from llmux.http.limits import Limits
 from llmux.http.look import model_in, most_tokens_in
 from llmux.http.refusals import refuse_model
+from llmux.http.tools import ToolWatch, offers_tools
 from llmux.http.upstream import Upstream
 from llmux.runtime.switcher import ModelSwitcher
 
@@ -63,7 +64,7 @@ class _NoMeter:
 class _Asked(Ticket):
     """A ticket that knows its request's body, which is held until the answer is over anyway."""
 
-    __slots__ = ("body", "then")
+    __slots__ = ("body", "calls_tool", "then")
 
     def __init__(self, switcher: ModelSwitcher, model: str, body: bytes) -> None:
         super().__init__(switcher.board.lane(model))
@@ -71,6 +72,8 @@ class _Asked(Ticket):
         self.body = body
         self.then: str | None = None
         """The model that its client says it asks for next."""
+        self.calls_tool = False
+        """Its answer calls a tool."""
         self.size = len(body)
 
     def most_tokens(self) -> int | None:
@@ -189,7 +192,7 @@ class SwitchLayer:
             answer = await self._ask(scope, model, body, ticket, asked)
             meter.answered(answer.status, loop.time() - ticket.arrived)
             started = True
-            await self._relay(send, answer, self._backend(model).limits)
+            await self._relay(send, answer, ticket)
             self._announce(ticket)
         except LlmuxError as error:
             if answer is not None and started:
@@ -225,12 +228,21 @@ class SwitchLayer:
 
     def _announce(self, ticket: _Asked) -> None:
         """Close the books on a whole answer, and tell what its client asks next."""
+        then = ticket.then
+        if then == ticket.model or (then is None and ticket.calls_tool):
+            self.switcher.returning(ticket)
         self.switcher.leave(ticket)
-        if ticket.then is not None:
-            self.switcher.announce(ticket.then)
+        if then is not None and then != ticket.model:
+            self.switcher.announce(then)
 
-    async def _relay(self, send: Send, answer: HeldAnswer, limits: Limits) -> None:
-        """Hand the answer on, within the bounds for a silent backend and a client that stalls."""
+    async def _relay(self, send: Send, answer: HeldAnswer, ticket: _Asked) -> None:
+        """Hand the answer on, within the bounds for a silent backend and a client that stalls.
+
+        The ticket knows afterwards whether it calls a tool, if the policy wants that.
+        """
+        limits = self._backend(ticket.model).limits
+        reads = self.switcher.policy.reads_tool_calls and offers_tools(ticket.body)
+        watch = ToolWatch(_ignore) if reads and answer.status < 300 else None
 
         async def give(message: Message) -> None:
             try:
@@ -242,8 +254,11 @@ class SwitchLayer:
         start = {"type": "http.response.start", "status": answer.status, "headers": answer.fields}
         await give(start)
         while (piece := await answer.piece(limits.stream_idle_timeout_secs)) is not None:
+            if watch is not None:
+                watch(piece)
             await give({"type": "http.response.body", "body": piece, "more_body": True})
         await give({"type": "http.response.body", "body": b""})
+        ticket.calls_tool = watch is not None and watch.found
 
     async def _ask(
         self,
@@ -329,3 +344,7 @@ async def _last_word(send: Send, path: bytes, answer: HeldAnswer, error: LlmuxEr
 def _priority(fields: Iterable[tuple[bytes, bytes]]) -> str | None:
     asked = said(fields, b"x-llmux-priority")
     return None if asked is None else asked.decode("latin-1")
+
+
+def _ignore(data: bytes) -> None:
+    """Do nothing: the piece goes another way."""

@@ -53,6 +53,10 @@ class Gate(Protocol):
         """Hear of a client that was answered just now and says that it asks for `model` next."""
         ...
 
+    def returning(self, ticket: Ticket) -> None:
+        """Hear, before it leaves, that its client asks the same model again at once."""
+        ...
+
     def loading(self, ticket: Ticket) -> float:
         """Seconds for which a refused connect or a 503 may be retried after the wake."""
         ...

@@ -329,3 +329,11 @@ class Exchange(Ending):
                 self._upstream.resume()
             else:
                 self._upstream.pause()
+
+
+def both(one: type[Exchange], other: type[Exchange]) -> type[Exchange]:
+    """Return a class that does what both do to an exchange, first what `one` does."""
+    if issubclass(one, other):
+        return one
+    made: type[Exchange] = type("Exchange", (one, other), {"__slots__": ()})
+    return made

@@ -24,10 +24,11 @@ from llmux.http.gate import Gate, Meter
 from llmux.http.keys import Keyring
 from llmux.http.known import Memo
 from llmux.http.limits import Limits
-from llmux.http.relay import Exchange
+from llmux.http.relay import Exchange, both
 from llmux.http.request import KnownRequest
 from llmux.http.routes import Routes, no_decisions
 from llmux.http.timed import exchange_for
+from llmux.http.tools import WatchingExchange
 
 _LOOK_SECONDS: Final = 0.02
 """How often it is looked, during a stop, whether all answers are out."""
@@ -60,10 +61,12 @@ class Gateway:
         decisions: Callable[[str | None, int], dict[str, object]] = no_decisions,
         tell: Callable[[AnswerCut], None] = lambda news: None,
         troubles: Callable[[], list[dict[str, object]]] = list,
+        reads_tool_calls: Callable[[], bool] = lambda: False,
     ) -> None:
         self.gate = gate
         self.tell = tell
         """Hears of each answer that ends before its end."""
+        self._reads_tool_calls = reads_tool_calls
         self.limits = limits
         self.limits_for = limits_for or (lambda _: limits)
         self.exchange: type[Exchange] = Exchange
@@ -165,6 +168,8 @@ class Gateway:
 
     def _choose_exchange(self) -> None:
         self.exchange = exchange_for(one.limits for one in self.backends.values())
+        if self._reads_tool_calls():
+            self.exchange = both(WatchingExchange, self.exchange)
         self.announcing = announcing(self.exchange)
 
     def _add_backend(self, model: str) -> None:

@@ -18,6 +18,7 @@ from math import exp, inf, log, sqrt
 from operator import itemgetter, mul
 from typing import Any, Self
 
+from llmux.policy.balance_hold import hold_for
 from llmux.policy.balance_options import BalanceOptions
 from llmux.policy.balance_words import GATE, VALUE, Row, Verdict, Weighed, Weighing
 from llmux.policy.base import (
@@ -45,9 +46,6 @@ _MOST_SAMPLES = 20
 _PRIOR_SAMPLES = 3
 _MOST_BATCHED = 50
 _GATE = 1.5
-_LINGER = 0.5
-"""What the outage of a caller who may come back at once counts for, against those who wait."""
-_FEWEST_LULLS = 3
 _SOON = 0.25
 """The share of short lulls above which a hint is not worth leaving an empty model."""
 _SOONEST = 0.001
@@ -88,6 +86,8 @@ def newcomers(rho: float, k: int, enough: float = inf) -> float:
 
 class BalancePolicy(SwitchPolicy):
     """Switches when those who wait elsewhere have paid for the trip, sooner as patience fades."""
+
+    reads_tool_calls = True
 
     def __init__(self, options: BalanceOptions | None = None) -> None:
         self.options = options if options is not None else BalanceOptions()
@@ -248,10 +248,18 @@ class BalancePolicy(SwitchPolicy):
             best = max(ripe, key=_value)[0]
             if k:
                 return Verdict("busy", best.name, again, rows)
-            outage = next(visit + c_ji for view, *_, c_ji, visit in trips if view is best)
-            crowd = sum([trip[0].weighted_waiting for trip in trips])
-            growing = sum([trip[2] for trip in trips])
-            hold = self._linger(awake, s_i, outage, crowd=crowd, growing=growing, now=scales.now)
+            hold = 0.0
+            if awake.away:
+                empty = 0.0 if awake.lull_since is None else scales.now - awake.lull_since
+                hold = hold_for(
+                    [scales.now - since for since in awake.away],
+                    awake.absences or (o.absence_prior_secs,),
+                    most=o.linger_secs - empty,
+                    outage=next(visit + c_ji for view, *_, c_ji, visit in trips if view is best),
+                    crowd=sum([trip[0].weighted_waiting for trip in trips]),
+                    growing=sum([trip[2] for trip in trips]),
+                    service=s_i,
+                )
             if hold > 0:
                 return Verdict("linger", None, max(min(hold, least_left), _SOONEST), rows)
             return Verdict("lull", best.name, again, rows)
@@ -268,30 +276,6 @@ class BalancePolicy(SwitchPolicy):
             silence = 0.0 if view.lull_since is None else now - view.lull_since
             lam = min(lam, 1.0 / max(silence, sum(lulls) / len(lulls), self.options.silence_secs))
         return min(most, exp(min(lam * service, 5.0)) / lam) / 2 if lam > 0 else most / 2
-
-    def _linger(
-        self,
-        view: ModelView,
-        service: float,
-        outage: float,
-        *,
-        crowd: float,
-        growing: float,
-        now: float,
-    ) -> float:
-        """Return for how many seconds an empty model is still held for callers who come back.
-
-        Where many of its lulls were as short as this (an agent's tools between two calls), those
-        callers are spared the outage; the price is that the crowd, which is growing, waits for
-        the moment, and for the answer to one who has come.
-        """
-        lulls, since, most = view.lulls, view.lull_since, self.options.linger_secs
-        if since is None or len(lulls) < _FEWEST_LULLS or now - since >= most:
-            return 0.0
-        short = sum([1 for lull in lulls if lull <= most]) / len(lulls)
-        left = since + most - now
-        price = (crowd + growing * (left + service)) * (left + short * service)
-        return left if _LINGER * short * outage > price else 0.0
 
 
 _Scaled = tuple[ModelView, float, float, float, float]

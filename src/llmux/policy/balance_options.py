@@ -36,8 +36,10 @@ class BalanceOptions:
     """Largest part of the patience that grows with the cost of a round trip."""
     lull_most_secs: float = 300.0
     """Longest time to the next lull that is reckoned with."""
-    linger_secs: float = 2.0
-    """How long a model that has just become empty may be held for callers who come back at once."""
+    linger_secs: float = 30.0
+    """How long an empty model may be held for callers who come back at once."""
+    absence_prior_secs: float = 1.0
+    """How long such a caller is expected to stay away before any has come back."""
     hint_secs: float = 2.5
     """How long a client's hint at its next model counts after its answer."""
     age_value_secs: float = 20.0

@@ -104,7 +104,7 @@ class Weighing(Reason):
         row = asked or max(weighed, key=lambda one: one.stay / (one.leave or _INSTANT))
         why = "is busy" if self._busy else "expects its next callers soon"
         if rule == "linger":
-            why = "has just become empty, and its callers often come back at once"
+            why = "is held for callers whose answers call a tool"
         return (
             f"stayed on {active}: {_have_waited(row.view, row.model)}, "
             f"the trip costs {row.trip:.3g} s and {active} {why}"

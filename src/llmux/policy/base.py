@@ -47,6 +47,11 @@ class ModelView(NamedTuple):
     """Its last few times (up to 8) from the last answer to the next request, oldest first."""
     lull_since: float | None = None
     """When its last answer ended, if nobody has asked for it since; on the clock of `now`."""
+    absences: tuple[float, ...] = ()
+    """Last few times (up to 8) that callers who were to come back stayed away, oldest first."""
+    away: tuple[float, ...] = ()
+    """When each caller who is to come back has left, oldest first: their answers call a tool, or
+    they have said that they ask for this model next; on the clock of `now`."""
     sleep_seconds: float | None = None
     """Learned duration of its sleep hook; None before the first."""
     wake_seconds: float | None = None
@@ -238,6 +243,9 @@ class SwitchPolicy:
     """Whether `on_pending_request` answers from the snapshot alone, whoever is asked about: then
     it is asked once for all who wait at that moment."""
 
+    reads_tool_calls: ClassVar[bool] = False
+    """Whether answers to requests that offer tools are read for whether they call one: then
+    `ModelView.away` knows whose clients come back."""
     hint_secs: ClassVar[float | None] = None
     """Seconds after its answer for which a client's hint counts: the model that it asks for next.
 

@@ -88,6 +88,10 @@ class ModelSwitcher(Driver):
         """Hear of a client that was answered just now and says that it asks for `model` next."""
         self.tell(ev.Announced(model))
 
+    def returning(self, ticket: Ticket) -> None:
+        """Hear, before it leaves, that its client asks the same model again at once."""
+        self.tell(ev.Returning(ticket))
+
     def answered(self, ticket: Ticket) -> None:
         """Hear that the backend has given an answer other than 503: it has finished loading."""
         if ticket.stage == INSIDE:

@@ -171,9 +171,13 @@ class _Run:
     def _answer(self, seat: Seat) -> None:
         if seat.index not in self.ends:
             self._lively = self._loop.time()
+            then = seat.job.then
+            if then is not None and then == seat.job.model:
+                self._switcher.returning(seat)
+                then = None
             self._switcher.leave(seat)
-            if seat.job.then is not None:
-                self._switcher.announce(seat.job.then)
+            if then is not None:
+                self._switcher.announce(then)
             self._end(seat)
 
     def _refuse(self, seat: Seat, error: LlmuxError) -> None:

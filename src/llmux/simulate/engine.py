@@ -279,12 +279,16 @@ class _Engine:
         if seat.index in self._ends:
             return
         self._lively = self._now
+        then = seat.job.then
+        if then is not None and then == seat.job.model:
+            self._tell(ev.Returning(seat))
+            then = None
         if self.board.leave(seat, self._now):
             self._tell(_LOOKED)
             if self._prepare is not None:
                 self._go_on()
-        if seat.job.then is not None:
-            self._tell(ev.Announced(seat.job.then))
+        if then is not None:
+            self._tell(ev.Announced(then))
         self._end(seat)
 
     def _end(self, seat: Seat) -> None:

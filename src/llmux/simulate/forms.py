@@ -181,6 +181,7 @@ _FACTS: Final[Mapping[str, type[_Named]]] = {
     "OrderGiven": _Ordered,
     "OrderWithdrawn": _AboutRequest,
     "Announced": _AboutModel,
+    "Returning": _AboutRequest,
     "Surveyed": _Surveyed,
     "BackendDied": _Died,
     "Recovered": _AboutModel,

@@ -289,6 +289,8 @@ class _Reader:
             )
         elif fact[0] == "Announced" and self._left is not None:
             self._left.then = fact[1]
+        elif fact[0] == "Returning" and fact[1] in self._asked:
+            self._asked[fact[1]].then = self._asked[fact[1]].model
         elif fact[0] == "RequestReturned" and fact[1] in self._asked:
             self._asked[fact[1]].start = None
         for kind, number, *rest in orders:

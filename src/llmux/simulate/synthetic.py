@@ -115,6 +115,9 @@ CLOSED: Final[Mapping[str, Callable[[int], Workload]]] = {
         "users24", (("a", 12), ("b", 8), ("c", 4)), think=30.0, seed=seed
     ),
     "users22": lambda seed: Users("users22", (("a", 20), ("b", 2)), think=20.0, seed=seed),
+    "tools11": lambda seed: Users(
+        "tools11", (("a", 1), ("b", 1)), think=30.0, seed=seed, tools=0.9
+    ),
     "tools44": lambda seed: Users(
         "tools44", (("a", 4), ("b", 4)), think=30.0, seed=seed, tools=0.8
     ),
@@ -129,9 +132,18 @@ CLOSED: Final[Mapping[str, Callable[[int], Workload]]] = {
 _SETTINGS: Final[Mapping[str, Mapping[str, float]]] = {
     "poisson": {"secs": 3600.0, "service": 6.0, "cv": 1.0},
     "bursts": {"on": 60.0, "off": 240.0, "secs": 3600.0, "service": 6.0, "cv": 1.0},
-    "closed": {"think": 30.0, "service": 8.0, "cv": 1.0, "requests": 3000.0},
+    "closed": {
+        "think": 30.0,
+        "service": 8.0,
+        "cv": 1.0,
+        "requests": 3000.0,
+        "tools": 0.0,
+        "tool_secs": 1.0,
+    },
 }
 
+_FRACTIONS: Final = ("think", "service", "cv", "tools", "tool_secs")
+"""Settings of a closed loop that need not be whole numbers."""
 _LARGEST: Final = 1_000_000_000
 """What no number of a workload is above: thirty years in seconds."""
 _MOST: Final = 10_000_000
@@ -167,7 +179,11 @@ def workload(spelled: str, seed: int = 0) -> Workload:
         if key in said:
             raise ConfigError(f"--workload {spelled}: {key!r} stands twice")
         said.add(key)
-        if kind == "closed" and key not in ("think", "service", "cv") and number % 1:
+        if key == "tools" and key in settings and number > 1:
+            raise ConfigError(
+                f"--workload {spelled}: {part!r} is not a share of answers; 0.8 is four of five"
+            )
+        if kind == "closed" and key not in _FRACTIONS and number % 1:
             raise ConfigError(f"--workload {spelled}: {part!r} is not a whole number of users")
         (settings if key in settings else models)[key] = number
     if not models:

@@ -142,8 +142,7 @@ class _People:
 
     def after(self, job: Job, end: float) -> Sequence[Job]:
         recipe = self._recipe
-        calls_tool = recipe.tools > 0 and self._dice[job.user].random() < recipe.tools
-        return self._ask(job.user, end, recipe.tool_secs if calls_tool else recipe.think)
+        return self._ask(job.user, end, recipe.think if job.then is None else recipe.tool_secs)
 
     def _ask(self, user: int, since: float, pause: float) -> Sequence[Job]:
         if self._left <= 0:
@@ -151,8 +150,10 @@ class _People:
         self._left -= 1
         dice = self._dice[user]
         arrival = since + dice.expovariate(1 / pause)
-        service = lognormal(dice, self._recipe.service, self._recipe.cv)
-        return (Job(arrival, self._models[user], service, user=user),)
+        recipe, model = self._recipe, self._models[user]
+        service = lognormal(dice, recipe.service, recipe.cv)
+        calls_tool = recipe.tools > 0 and dice.random() < recipe.tools
+        return (Job(arrival, model, service, user=user, then=model if calls_tool else None),)
 
 
 @dataclass(frozen=True, slots=True)
