@@ -130,20 +130,20 @@ class _Search:
     def _keep_best(self, some: list[State], until: float, beam: int) -> None:
         """Visit those of one moment that cost least: what was waited, and what is sure to follow.
 
-        Who waits at the end of the moment waits for the shortest trip that there is, at least.
+        Who waits at the end of the moment waits for the trip, too.
         """
         came = [bisect_right(times, until) for times in self.arrivals]
         arrived = [sums[q] for sums, q in zip(self.sums, came, strict=True)]
-        soon = until + 2 * self.moment
         ranked: list[tuple[float, int]] = []
         for index, state in enumerate(some):
             total = state[1]
             served = state[3]
+            trips = self.trip[state[2]]
             for j in self.others[state[2]]:
                 p = served[j]
                 q = came[j]
                 if q > p:
-                    total += (q - p) * soon - (arrived[j] - self.sums[j][p])
+                    total += (q - p) * (until + trips[j]) - (arrived[j] - self.sums[j][p])
             ranked.append((total, index))
         ranked.sort()
         left = beam
