@@ -1,7 +1,7 @@
 """What a Prometheus server may ask: the news and the requests, counted.
 
-Names and labels are worked out at scrape only (`exposition` writes them). This file does not know
-where news come from, and it never takes a label from a client: an unknown model is `model=""`.
+Names, labels and the text format are worked out at scrape only. This file does not know where news
+come from, and it never takes a label from a client: an unknown model is `model=""`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,20 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
 
 from llmux import __version__
 from llmux.core import news as told
 from llmux.core.times import Spent
-from llmux.telemetry.exposition import Escaped, Page
 from llmux.telemetry.meters import Meter, Tally
 
 K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The content type of what `Metrics.render` returns."""
@@ -54,7 +59,7 @@ def _no_time() -> Spent:
     return Spent(0.0, 0.0, 0.0, {}, {})
 
 
-class Metrics:
+class Metrics(Collector):
     """A listener of news that can be scraped.
 
     The gauges and counters of all `models` are there from the start, at zero; a histogram comes
@@ -92,9 +97,9 @@ class Metrics:
         self._reloads = {"success": 0, "failure": 0}
         self._loaded_at = time.time()
         self.follow(models)
-        self._escaped = Escaped()
-        self._process = CollectorRegistry(auto_describe=False)
-        ProcessCollector(registry=self._process)
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
 
     def __repr__(self) -> str:
         return f"<Metrics {len(self._models)} models>"
@@ -119,15 +124,8 @@ class Metrics:
         return self._meters.get(model, self._unknown)
 
     def render(self) -> bytes:
-        """Return everything as it is now in Prometheus's text format (`CONTENT_TYPE`)."""
-        page = Page(self._escaped)
-        self._about_switches(page)
-        self._about_requests(page)
-        self._about_hooks(page)
-        self._about_time(page)
-        self._about_health(page)
-        self._about_config(page)
-        return page.text() + generate_latest(self._process)
+        """Return everything in Prometheus's text format (`CONTENT_TYPE`)."""
+        return generate_latest(self._registry)
 
     def __call__(self, news: told.News) -> None:
         """Count one piece of news."""
@@ -172,155 +170,167 @@ class Metrics:
             case _:
                 pass
 
-    def _about_switches(self, page: Page) -> None:
-        page.family(
-            "counter",
-            "llmux_switch_total",
-            "Switches that ended, by their result",
-            ("from", "to", "result"),
-            self._switches.items(),
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family of metrics as it is now; for prometheus_client."""
+        yield from self._about_switches()
+        yield from self._about_requests()
+        yield from self._about_hooks()
+        yield from self._about_time()
+        yield from self._about_health()
+        yield from self._about_config()
+        build = GaugeMetricFamily(
+            "llmux_build_info",
+            "Always 1; the labels say which llmux runs on which Python",
+            labels=["version", "python"],
         )
-        page.histogram(
+        build.add_metric([self._version, platform.python_version()], 1)
+        yield build
+
+    def _about_switches(self) -> Iterator[Metric]:
+        total = CounterMetricFamily(
+            "llmux_switch",
+            "Switches that ended, by their result",
+            labels=["from", "to", "result"],
+        )
+        for switch, count in self._switches.items():
+            total.add_metric([_text(label) for label in switch], count)
+        yield total
+        yield _histogram(
             "llmux_switch_duration_seconds",
             "Time from the start of a switch until its target admits, the drain included",
             ("from", "to"),
             self._switch_seconds.items(),
         )
-        page.histogram(
+        yield _histogram(
             "llmux_switch_drain_duration_seconds",
             "Time that a switch waited for requests in flight",
             ("from", "to"),
             self._drain_seconds.items(),
         )
-        page.histogram(
+        yield _histogram(
             "llmux_model_active_duration_seconds",
             "Time for which a model stayed active",
             ("model",),
-            _by_model(self._active_seconds),
+            (((model,), tally) for model, tally in self._active_seconds.items()),
         )
-        page.family(
-            "gauge",
+        cost = GaugeMetricFamily(
             "llmux_switch_cost_ema_seconds",
             "Moving average of the hooks' time of a switch",
-            ("from", "to"),
-            self._costs.items(),
+            labels=["from", "to"],
         )
+        for pair, seconds in self._costs.items():
+            cost.add_metric([_text(label) for label in pair], seconds)
+        yield cost
 
-    def _about_requests(self, page: Page) -> None:
+    def _about_requests(self) -> Iterator[Metric]:
         for name, text, numbers in (
             ("llmux_request_queue_depth", "Requests that wait for a model", self._queue_depths()),
             ("llmux_model_in_flight", "Requests that a model is answering", self._in_flight()),
         ):
-            rows = [((model,), numbers.get(model, 0)) for model in self._models]
-            page.family("gauge", name, text, ("model",), rows)
-        meters = [*self._meters.items(), ("", self._unknown)]
-        page.histogram(
+            gauge = GaugeMetricFamily(name, text, labels=["model"])
+            for model in self._models:
+                gauge.add_metric([_text(model)], numbers.get(model, 0))
+            yield gauge
+        meters = [(_text(model), meter) for model, meter in self._meters.items()]
+        meters.append(("", self._unknown))  # nobody ever waits for it
+        yield _histogram(
             "llmux_request_queue_wait_seconds",
             "Time that a request waited for its model to be awake",
             ("model",),
-            (((model,), meter.all_waits()) for model, meter in self._meters.items()),
-        )  # nobody ever waits for an unknown one
+            (((model,), meter.all_waits()) for model, meter in meters[:-1]),
+        )
         answers = [
             ((model, str(status)), tally)
             for model, meter in meters
             for status, tally in sorted(meter.answers.items())
         ]
-        page.family(
-            "counter",
-            "llmux_requests_total",
-            "Requests that were answered",
-            ("model", "status"),
-            ((labels, tally.count()) for labels, tally in answers),
+        total = CounterMetricFamily(
+            "llmux_requests", "Requests that were answered", labels=["model", "status"]
         )
-        page.histogram(
+        for labels, tally in answers:
+            total.add_metric(labels, tally.count())
+        yield total
+        yield _histogram(
             "llmux_request_duration_seconds",
             "Time from a request's arrival to the first byte of its answer",
             ("model", "status"),
             answers,
         )
-        page.family(
-            "counter",
-            "llmux_answers_cut_total",
+        cuts = CounterMetricFamily(
+            "llmux_answers_cut",
             "Answers that were ended before their end",
-            ("model", "reason"),
-            self._cuts.items(),
+            labels=["model", "reason"],
         )
+        for (model, reason), count in self._cuts.items():
+            cuts.add_metric([_text(model), reason], count)
+        yield cuts
 
-    def _about_hooks(self, page: Page) -> None:
-        page.histogram(
+    def _about_hooks(self) -> Iterator[Metric]:
+        yield _histogram(
             "llmux_hook_duration_seconds",
             "Time that hooks ran, whatever came of it",
             ("model", "hook"),
             self._hook_seconds.items(),
         )
-        page.family(
-            "counter",
-            "llmux_hook_failures_total",
-            "Hooks that failed",
-            ("model", "hook"),
-            self._hook_failures.items(),
+        failures = CounterMetricFamily(
+            "llmux_hook_failures", "Hooks that failed", labels=["model", "hook"]
         )
+        for (model, hook), count in self._hook_failures.items():
+            failures.add_metric([_text(model), hook], count)
+        yield failures
 
-    def _about_time(self, page: Page) -> None:
+    def _about_time(self) -> Iterator[Metric]:
         spent = self._spent()
-        page.family(
-            "counter",
-            "llmux_time_seconds_total",
+        whole = CounterMetricFamily(
+            "llmux_time_seconds",
             "Time since the start by what it was spent on; the states add up to all of it",
-            ("state",),
-            [((state,), getattr(spent, state)) for state in ("serving", "switching", "idle")],
+            labels=["state"],
         )
+        for state in ("serving", "switching", "idle"):
+            whole.add_metric([state], getattr(spent, state))
+        yield whole
         for name, text, seconds in (
             ("serving", "Time with requests of a model in flight", spent.serving_by_model),
             ("switching", "Time with a hook of a model running", spent.switching_by_model),
         ):
-            rows = [((model,), seconds.get(model, 0.0)) for model in self._models]
-            page.family("counter", f"llmux_model_{name}_seconds_total", text, ("model",), rows)
+            counter = CounterMetricFamily(f"llmux_model_{name}_seconds", text, labels=["model"])
+            for model in self._models:
+                counter.add_metric([_text(model)], seconds.get(model, 0.0))
+            yield counter
 
-    def _about_health(self, page: Page) -> None:
-        page.family(
-            "counter",
-            "llmux_backend_deaths_total",
-            "Backends that died or hung",
-            ("model", "kind"),
-            self._deaths.items(),
+    def _about_health(self) -> Iterator[Metric]:
+        deaths = CounterMetricFamily(
+            "llmux_backend_deaths", "Backends that died or hung", labels=["model", "kind"]
         )
-        page.family(
-            "counter",
-            "llmux_breaker_opened_total",
-            "Times that a model was left alone",
-            ("model",),
-            _by_model(self._breakers),
+        for (model, kind), count in self._deaths.items():
+            deaths.add_metric([_text(model), kind], count)
+        yield deaths
+        opened = CounterMetricFamily(
+            "llmux_breaker_opened", "Times that a model was left alone", labels=["model"]
         )
-        page.family(
-            "gauge",
+        for model, count in self._breakers.items():
+            opened.add_metric([_text(model)], count)
+        yield opened
+        quarantined = GaugeMetricFamily(
             "llmux_model_quarantined",
             "Whether a model is neither alive nor provably asleep",
-            ("model",),
-            [((model,), model in self._quarantined) for model in self._models],
+            labels=["model"],
         )
+        for model in self._models:
+            quarantined.add_metric([_text(model)], float(model in self._quarantined))
+        yield quarantined
 
-    def _about_config(self, page: Page) -> None:
-        page.family(
-            "counter",
-            "llmux_config_reloads_total",
-            "Times that the config was read anew",
-            ("result",),
-            [((result,), count) for result, count in self._reloads.items()],
+    def _about_config(self) -> Iterator[Metric]:
+        reloads = CounterMetricFamily(
+            "llmux_config_reloads", "Times that the config was read anew", labels=["result"]
         )
-        page.family(
-            "gauge",
+        for result, count in self._reloads.items():
+            reloads.add_metric([result], count)
+        yield reloads
+        yield GaugeMetricFamily(
             "llmux_config_loaded_timestamp_seconds",
             "When the config that holds was read",
-            (),
-            [((), self._loaded_at)],
-        )
-        page.family(
-            "gauge",
-            "llmux_build_info",
-            "Always 1; the labels say which llmux runs on which Python",
-            ("version", "python"),
-            [((self._version, platform.python_version()), 1)],
+            value=self._loaded_at,
         )
 
     def _count_switch(self, source: str, target: str, result: str) -> None:
@@ -338,5 +348,20 @@ def _tally(tallies: dict[K, Tally], key: K, bounds: Sequence[float]) -> Tally:
     return tally
 
 
-def _by_model(numbers: Mapping[str, V]) -> Iterator[tuple[tuple[str], V]]:
-    return (((model,), number) for model, number in numbers.items())
+def _histogram(
+    name: str,
+    text: str,
+    labels: Sequence[str],
+    tallies: Iterable[tuple[Sequence[str], Tally]],
+) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for values, tally in tallies:
+        if not tally.count():
+            continue  # a page of zeros for each model helps nobody
+        family.add_metric([_text(value) for value in values], tally.buckets(), tally.total)
+    return family
+
+
+def _text(label: str) -> str:
+    """Make a name that no encoding can carry (a lone surrogate) one that it can."""
+    return label.encode(errors="replace").decode()
