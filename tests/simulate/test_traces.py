@@ -82,6 +82,46 @@ def test_burstgpt_names_its_models(tmp_path: Path) -> None:
     ]
 
 
+AZURES = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+
+
+def test_files_that_count_seconds_have_the_same_second_0(tmp_path: Path) -> None:
+    one = write(tmp_path, f"{OURS}5,a,0,40,\n", "one.csv")
+    other = write(tmp_path, "Timestamp,Model,Request tokens,Response tokens\n7,b,0,40\n", "two.csv")
+    jobs = read_traces([one, other]).jobs
+    assert [(job.model, job.arrival) for job in jobs] == [("a", 0.0), ("b", 2.0)]
+
+
+def test_dates_and_seconds_have_no_clock_in_common(tmp_path: Path) -> None:
+    dates = write(tmp_path, f"{AZURES}2023-11-16 18:17:03,0,40\n", "dates.csv")
+    seconds = write(tmp_path, f"{OURS}5,a,0,40,\n6,a,0,40,\n", "seconds.csv")
+    for paths in ([dates, seconds], [seconds, dates]):
+        with pytest.raises(TraceError) as error:
+            read_traces(paths)
+        assert str(error.value).startswith(f"{dates} has dates and {seconds} counts seconds")
+        assert "--align" in str(error.value)
+        jobs = read_traces(paths, align=True).jobs
+        assert sorted((job.arrival, job.model) for job in jobs) == [
+            (0.0, "a"),
+            (0.0, "dates"),
+            (1.0, "a"),
+        ]
+
+
+def test_seconds_since_1970_are_dates(tmp_path: Path) -> None:
+    dates = write(tmp_path, f"{AZURES}2023-11-16 18:17:03+00:00,0,40\n", "dates.csv")
+    seconds = write(tmp_path, f"{OURS}1700158625,a,0,40,\n", "seconds.csv")
+    jobs = read_traces([seconds, dates]).jobs
+    assert [(job.model, job.arrival) for job in jobs] == [("dates", 0.0), ("a", 2.0)]
+
+
+def test_traces_of_different_years_can_be_laid_over_each_other(tmp_path: Path) -> None:
+    last = write(tmp_path, f"{AZURES}2023-11-16 18:17:03,0,40\n", "last.csv")
+    this = write(tmp_path, f"{AZURES}2024-05-10 00:00:00,0,40\n", "this.csv")
+    assert read_traces([last, this]).jobs[1].arrival > 86_400
+    assert [job.arrival for job in read_traces([last, this], align=True).jobs] == [0.0, 0.0]
+
+
 def test_rates_turn_tokens_into_seconds(tmp_path: Path) -> None:
     trace = write(tmp_path, f"{OURS}0,a,1000,100,\n")
     (job,) = read_traces([trace], Rates(prefill=500.0, decode=50.0)).jobs

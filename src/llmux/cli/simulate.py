@@ -153,6 +153,9 @@ _A_FILE = click.Path(path_type=Path, allow_dash=True)
 )
 @click.option("--limit-secs", type=Seconds(zero=True), help="Count the waits of at most this.")
 @click.option("--every", type=click.IntRange(min=1), default=1, help="Keep each n-th request.")
+@click.option(
+    "--align", is_flag=True, help="Let each trace begin at 0, where they have no common clock."
+)
 @click.option("--json", "json_to", type=_A_FILE, help="Write the figures to a file.")
 @click.option("--waits", "waits_to", type=_A_FILE, help="Write one line a request.")
 @click.option(
@@ -253,7 +256,7 @@ def _workload(given: Mapping[str, Any]) -> Workload:
     if spelled:
         return workload(spelled, given["seed"])
     rates = Rates(given["prefill_rate"], given["decode_rate"])
-    return read_traces(traces, rates, given["every"])
+    return read_traces(traces, rates, given["every"], align=given["align"])
 
 
 def _simulate(

@@ -24,6 +24,8 @@ from llmux.simulate.workload import Job, OpenLoop, open_loop
 _MOST_SHOWN = 10
 _LONGEST = 200
 """Characters of a file that an error repeats."""
+_SINCE_1970 = 1e9
+"""Seconds above which a time is no time since the first request: thirty years."""
 
 
 class TraceError(ConfigError):
@@ -66,27 +68,46 @@ _FORMATS: Final[Sequence[_Format]] = (
 )
 
 
-def read_traces(paths: Sequence[Path], rates: Rates | None = None, every: int = 1) -> OpenLoop:
+def read_traces(
+    paths: Sequence[Path], rates: Rates | None = None, every: int = 1, *, align: bool = False
+) -> OpenLoop:
     """Read one trace, or several on their common clock, as one workload.
 
-    Time starts at the first request. `every` thins: only each n-th request is kept. Raises
-    TraceError.
+    Time starts at the first request; with `align` each file's own first request is at 0. `every`
+    thins: only each n-th request is kept. Raises TraceError, also where some files have dates and
+    some count seconds, and they are not aligned.
     """
     problems: list[str] = []
-    jobs: list[Job] = []
+    files: list[tuple[Path, list[Job]]] = []
     for path in paths:
-        jobs += _Reader(path, rates or Rates(), problems).read()
+        read = _Reader(path, rates or Rates(), problems).read()
+        if read:
+            files.append((path, read))
     if problems:
         raise TraceError("\n".join(problems[:_MOST_SHOWN]))
-    if not jobs:
+    if not files:
         raise TraceError(f"{paths[0]}: there is no request in it")
+    if not align:
+        _check_clocks(files)
+    starts = [min(job.arrival for job in read) for _, read in files]
+    jobs = [
+        replace(job, arrival=job.arrival - (start if align else min(starts)))
+        for start, (_, read) in zip(starts, files, strict=True)
+        for job in read
+    ]
     jobs.sort(key=lambda job: job.arrival)
-    first = jobs[0].arrival
-    name = "+".join(_stem(path) for path in paths)
-    return open_loop(
-        name,
-        (replace(job, arrival=job.arrival - first) for job in jobs[::every]),
-    )
+    return open_loop("+".join(_stem(path) for path in paths), jobs[::every])
+
+
+def _check_clocks(files: Sequence[tuple[Path, Sequence[Job]]]) -> None:
+    """Refuse files that have no clock in common: years would lie between their requests."""
+    dated = [path for path, jobs in files if min(job.arrival for job in jobs) >= _SINCE_1970]
+    others = [path for path, _ in files if path not in dated]
+    if dated and others:
+        raise TraceError(
+            f"{dated[0]} has dates and {others[0]} counts seconds from its start, so nothing says"
+            " how they lie to each other; --align lets each file begin at 0"
+        )
 
 
 class _FieldError(Exception):
