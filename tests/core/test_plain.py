@@ -25,6 +25,7 @@ FACTS: list[ev.Event] = [
     ev.PolicyAnswered("a", 4, SwitchNow("b", "its oldest", free_ride=True)),
     ev.PolicyAnswered("a", 4, Defer(2.5, None, "later")),
     ev.PolicyAnswered("a", 4, Skip(None, "a")),
+    ev.PolicyAnswered("a", 4, Skip(2.5), for_all=True),
     ev.DeferEnded("a"),
     ev.PrepareEnded(7),
     ev.HookEnded(3, ok=False, duration=1.25, error="exit code 1", exit_code=1, left="awake"),

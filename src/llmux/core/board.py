@@ -27,10 +27,18 @@ class Switchboard(Renewal):
     def handle(self, event: ev.Event, now: float) -> list[fx.Effect]:  # noqa: PLR0912, PLR0915 -- the table
         """Take one fact and return what has to be done about it, in order."""
         self.rulings.now = now
-        match event:  # what comes most often stands first
-            case ev.PolicyAnswered(model, number, decision) if model in self.lanes:
-                self._hear(self.lanes[model], number, decision)
+        match event:  # what comes most often stands first, and is not taken apart by a pattern
+            case ev.PolicyAnswered() if event.for_all or event.model in self.lanes:
+                self._take_answer(event)
                 if self.asking:  # nothing but wishes has changed, and they are not complete yet
+                    return self._take_effects()
+            case ev.AlarmRang():
+                if self.turn_asked and event.key[0] == "ask":
+                    return self._take_effects()  # it will be asked when this turn is over
+                self._ring(event.key, now)
+            case ev.TurnEnded():
+                self._end_turn()
+                if self.asking:
                     return self._take_effects()
             case ev.Looked():
                 pass
@@ -41,10 +49,6 @@ class Switchboard(Renewal):
                 self._queue(ticket, now)
             case ev.RequestLeft(ticket):
                 self.leave(ticket, now)
-            case ev.TurnEnded():
-                self._end_turn()
-                if self.asking:
-                    return self._take_effects()
             case ev.DeferEnded(model) if model in self.lanes:
                 self._mature(self.lanes[model])
             case ev.PrepareEnded(number):
@@ -52,10 +56,6 @@ class Switchboard(Renewal):
                     self.plan.prepared = True
             case ev.HookEnded():
                 self._end_hook(event, now)
-            case ev.AlarmRang(("ask", _)) if self.turn_asked:
-                return self._take_effects()  # it will be asked when this turn is over
-            case ev.AlarmRang(key):
-                self._ring(key, now)
             case ev.OrderGiven(number, model, by):
                 self._take_order(number, model, by)
             case ev.OrderWithdrawn(number):

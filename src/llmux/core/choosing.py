@@ -52,7 +52,7 @@ class Choosing(Holding):
 
     def _late(self) -> Lane | None:
         """Return the overdue model whose bound was reached first, if one may go."""
-        if not self.waiting_total:
+        if not self.bounded or not self.waiting_total:
             return None
         first: Lane | None = None
         for lane in self.lanes.values():

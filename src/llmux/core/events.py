@@ -48,12 +48,14 @@ class TurnEnded:
 class PolicyAnswered(NamedTuple):
     """The policy has answered the consultation `number` for `model`.
 
-    A tuple, because one is made for each decision.
+    With `for_all` (never with a Defer) the answer holds for everybody else who was asked about at
+    that moment and has none yet. A tuple, because one is made for each decision.
     """
 
     model: str
     number: int
     decision: Decision
+    for_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from llmux.policy.base import Reason
 
 
+_USUAL_WINDOWS = 2
+"""So many sums of arrivals are kept as a rule."""
+
+
 class Phase(Enum):
     """Where a model stands; it can be only one of these at a time."""
 
@@ -271,14 +275,25 @@ class Lane:
             self.lulls.read_arrivals(log)
         if log and self.returns.away:
             self.returns.read_arrivals(log)
-        sums = map(mul, self.arrival_sums, self.fading(now))
-        if log:
-            windows = self.rate_windows
-            grown = [[weight * exp((when - now) / tau) for when, weight in log] for tau in windows]
-            sums = map(sum, grown, sums)
-        self.arrival_sums = tuple(sums)
+        self.arrival_sums = self._grown(now)
         log.clear()
         self.sums_at = now
+
+    def _grown(self, now: float) -> tuple[float, ...]:
+        """Return the decayed sums with what was logged, as of `now`."""
+        windows, log = self.rate_windows, self.arrival_log
+        if len(windows) == _USUAL_WINDOWS:  # the same without lists
+            short_tau, long_tau = windows
+            short, long = map(mul, self.arrival_sums, self.fading(now))
+            for when, weight in log:
+                short += weight * exp((when - now) / short_tau)
+                long += weight * exp((when - now) / long_tau)
+            return short, long
+        sums = map(mul, self.arrival_sums, self.fading(now))
+        if log:
+            grown = [[weight * exp((when - now) / tau) for when, weight in log] for tau in windows]
+            sums = map(sum, grown, sums)
+        return tuple(sums)
 
     def fading(self, now: float) -> list[float]:
         """Return what is left at `now` of each decayed sum; it depends on `sums_at` alone."""

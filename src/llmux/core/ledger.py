@@ -55,6 +55,8 @@ class Ledger:
         """How long a hint counts; None: hints are not listened to."""
         self.hints: dict[Lane, int] = {}
         """Models that clients have announced, oldest first, and how often each is looked at yet."""
+        self.bounded = any(lane.settings.max_wait is not None for lane in self.lanes.values())
+        """Some model has a bound of its waits: without one nobody is ever overdue."""
         self.asking: set[str] = set()
         """Models about which the policy was asked and has not answered yet."""
         self.dirty = False
@@ -100,10 +102,11 @@ class Ledger:
         """Work the exits that were logged into the times and the averages."""
         exits = self.services.log
         self.times.settle(self.lanes.values(), exits, now)
-        for lane in {lane for lane, _, _ in exits if lane.rate_windows}:
-            inside = min((one.admitted or 0.0 for one in lane.inside), default=None)
-            mine = [(admitted, left) for one, admitted, left in exits if one is lane]
-            lane.lulls.read_exits(mine, inside)
+        for lane in (exits[0][0],) if len(exits) == 1 else {one[0] for one in exits}:
+            if lane.rate_windows:
+                oldest = next(iter(lane.inside), None)  # who came first stands first
+                mine = [(admitted, left) for one, admitted, left in exits if one is lane]
+                lane.lulls.read_exits(mine, None if oldest is None else oldest.admitted or 0.0)
         self.services.fold()
 
     def take_news(self) -> list[n.News]:

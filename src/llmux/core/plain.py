@@ -56,8 +56,8 @@ def fact(event: ev.Event, number: NumberOf) -> list[Any]:
             return [name, number(ticket)]
         case ev.AlarmRang((kind, about)):
             return [name, kind, about if isinstance(about, str) else number(about)]
-        case ev.PolicyAnswered(model, consultation, answer):
-            return [name, model, consultation, *decision(answer)]
+        case ev.PolicyAnswered(model, consultation, answer, for_all):
+            return [name, model, consultation, *decision(answer), *([True] if for_all else [])]
         case ev.HookEnded():
             end = event.error[:_LONGEST]
             told = (event.number, event.ok, event.duration, end, event.exit_code, event.left)
@@ -79,11 +79,13 @@ def event(plain: Sequence[Any], ticket: TicketOf) -> ev.Event:  # noqa: PLR0911 
         case "Returning":
             return ev.Returning(ticket(*rest))
         case "AlarmRang":
-            kind, about = rest
-            return ev.AlarmRang((kind, about) if isinstance(about, str) else (kind, ticket(about)))
+            alarm, about = rest
+            key = (alarm, about) if isinstance(about, str) else (alarm, ticket(about))
+            return ev.AlarmRang(key)
         case "PolicyAnswered":
-            model, number, *answer = rest
-            return ev.PolicyAnswered(model, number, decided(answer))
+            model, number, kind, about, target, reason, *for_all = rest
+            answer = decided((kind, about, target, reason))
+            return ev.PolicyAnswered(model, number, answer, *for_all)
         case "HookEnded":
             number, ok, duration, error, code, left = rest
             return ev.HookEnded(number, ok, duration, error, code, left=left)

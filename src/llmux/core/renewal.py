@@ -41,6 +41,7 @@ class Renewal(Life):
             self._give_notice(lane)
         self.lanes.clear()  # the same mapping: others look into it
         self.lanes.update(order | gone)
+        self.bounded = any(lane.settings.max_wait is not None for lane in self.lanes.values())
         self._settle_in(new, event, now)
         self._count_changes()
         self._admit_more(now)  # who has room now is inside before anybody is left

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, make_dataclass
+from dataclasses import dataclass
+from operator import mul
 from types import MappingProxyType
 from typing import Any
 
@@ -11,6 +12,7 @@ from llmux.core.lane import Lane
 from llmux.core.plan import IDLE
 from llmux.core.returns import FORGOTTEN
 from llmux.policy.base import ModelView, PolicyContext, ScheduleContext, Snapshot
+from llmux.policy.drafts import draft
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +48,11 @@ def state(board: Switchboard) -> SwitcherState:
     return Idle()
 
 
-def _draft(kind: type) -> Any:
-    """Return a class of the same slots, written several times faster than a frozen one.
-
-    What it makes is given the class `kind` when it is complete, and nobody writes to it any more.
-    """
-    return make_dataclass(f"{kind.__name__}Draft", [one.name for one in fields(kind)], slots=True)
-
-
 _USUAL_WINDOWS = 2
 """So many sums of arrivals fade without a loop."""
 _UNSEEN = (None, None)
-_SnapshotDraft = _draft(Snapshot)
-_ContextDraft = _draft(PolicyContext)
+_SnapshotDraft = draft(Snapshot)
+_ContextDraft = draft(PolicyContext)
 
 
 def snapshot(board: Switchboard, now: float) -> Snapshot:
@@ -93,19 +87,18 @@ def _views(board: Switchboard, now: float) -> dict[str, ModelView]:
     views: dict[str, ModelView] = {}
     faded: float | None = None
     short_fade = long_fade = 0.0
-    usual = len(board.rate_windows) == _USUAL_WINDOWS
     for name, lane in board.lanes.items():
         if lane.arrival_log:
             lane.fold_arrivals(now)
-        elif not usual:
-            if lane.rate_windows:
-                lane.fold_arrivals(now)
-        elif (sums_at := lane.sums_at) != now:
-            if sums_at != faded:
-                short_fade, long_fade = lane.fading(now)
-                faded = sums_at
-            short, long = lane.arrival_sums
-            lane.arrival_sums = (short * short_fade, long * long_fade)
+        elif (sums_at := lane.sums_at) != now and (sums := lane.arrival_sums):
+            if len(sums) == _USUAL_WINDOWS:
+                if sums_at != faded:
+                    short_fade, long_fade = lane.fading(now)
+                    faded = sums_at
+                short, long = sums
+                lane.arrival_sums = (short * short_fade, long * long_fade)
+            else:
+                lane.arrival_sums = tuple(map(mul, sums, lane.fading(now)))
             lane.sums_at = now
         back = lane.returns
         away = back.away
@@ -157,7 +150,7 @@ def _views(board: Switchboard, now: float) -> dict[str, ModelView]:
 
 def policy_context(board: Switchboard, world: Snapshot, lane: Lane) -> PolicyContext:
     """Return what the policy is told when it is asked about `lane`."""
-    name, active = lane.name, board.active
+    name, active, since = lane.name, board.active, world.active_since
     view = world.models[name]
     context: Any = _ContextDraft(  # in the order of PolicyContext's fields
         name,
@@ -165,7 +158,7 @@ def policy_context(board: Switchboard, world: Snapshot, lane: Lane) -> PolicyCon
         view.waiting,
         view.oldest_wait,
         0 if active is None else len(active.inside),
-        _active_duration(active, world.now),
+        0.0 if since is None else world.now - since,
         board.costs.estimate(world.active, name),
         world,
     )
@@ -179,15 +172,9 @@ def schedule_context(board: Switchboard, world: Snapshot) -> ScheduleContext:
     active = board.active
     return ScheduleContext(
         active_model=world.active,
-        active_duration=_active_duration(active, world.now),
+        active_duration=0.0 if world.active_since is None else world.now - world.active_since,
         queue_depths={name: len(lane.waiting) for name, lane in board.lanes.items()},
         active_in_flight=0 if active is None else len(active.inside),
         switch_costs=board.costs.estimates_from(world.active),
         snapshot=world,
     )
-
-
-def _active_duration(active: Lane | None, now: float) -> float:
-    if active is None or active.activated_at is None:
-        return 0.0
-    return now - active.activated_at

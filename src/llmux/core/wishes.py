@@ -7,6 +7,7 @@ switch is.
 from __future__ import annotations
 
 from llmux.core import effects as fx
+from llmux.core import events as ev
 from llmux.core.desk import Desk
 from llmux.core.lane import Lane, Phase, Wish
 from llmux.core.ride import Pace
@@ -18,6 +19,7 @@ SHORTEST_ASK = 0.001
 
 # An enum's member costs several times what a name does, and these are asked for at each decision.
 _ASLEEP = Phase.ASLEEP
+_new = tuple.__new__  # so are the names of a tuple's fields
 _NONE, _NOW, _DEFERRED, _MATURED = Wish.NONE, Wish.NOW, Wish.DEFERRED, Wish.MATURED
 
 
@@ -69,10 +71,25 @@ class Wishes(Desk):
             return
         self.dirty = False
         for lane in self.askable():
+            name = lane.name
             self._number += 1
             lane.asked = self._number
-            self.asking.add(lane.name)
-            self._effects.append(fx.Consult(lane.name, self._number))
+            self.asking.add(name)
+            self._effects.append(_new(fx.Consult, (name, self._number)))
+
+    def _take_answer(self, told: ev.PolicyAnswered) -> None:
+        """Hear an answer, for all who were asked about where it holds for all.
+
+        Then the model that it was given about may be gone; the others still wait for it.
+        """
+        if not told.for_all:
+            self._hear(self.lanes[told.model], told.number, told.decision)
+            return
+        asking, since = self.asking, told.number
+        asked = [one for one in self.lanes.values() if one.name in asking and one.asked >= since]
+        asked.sort(key=_asked)
+        for lane in asked:
+            self._hear(lane, lane.asked, told.decision)
 
     def _hear(self, asked: Lane, number: int, decision: Decision) -> None:
         if asked.asked != number or asked.name not in self.asking:
@@ -139,7 +156,11 @@ class Wishes(Desk):
 
     def _ask_later(self, lane: Lane, seconds: float) -> None:
         soon = seconds if seconds > SHORTEST_ASK else SHORTEST_ASK
-        self._effects.append(fx.SetAlarm(("ask", lane.name), soon))
+        self._effects.append(_new(fx.SetAlarm, (("ask", lane.name), soon, False)))
+
+
+def _asked(lane: Lane) -> int:
+    return lane.asked
 
 
 def _since(lane: Lane) -> float:

@@ -30,6 +30,7 @@ from llmux.policy.base import (
     SwitchNow,
     SwitchPolicy,
 )
+from llmux.policy.drafts import draft
 from llmux.policy.fifo import Announced
 
 __all__ = [
@@ -53,6 +54,9 @@ _MOST_TERMS = 400
 _USUAL_WINDOWS = 2
 """So many averages of a rate are added without a loop."""
 _value = itemgetter(VALUE)
+_SkipDraft = draft(Skip)
+_new = tuple.__new__
+"""Makes a named tuple in a third of the time: most verdicts are to stay."""
 _BETWEEN = frozenset({"sleeping", "waking", "cleaning"})
 """Phases in which a switch cannot be called back."""
 _NOTHING = (0.0, 0.0)
@@ -117,7 +121,9 @@ class BalancePolicy(SwitchPolicy):
                 rides = verdict.rule != "late"
                 self._answer = SwitchNow(verdict.target, reason, free_ride=rides)
             else:
-                self._answer = Skip(ask_again=verdict.ask_again, reason=reason)
+                skip = _SkipDraft(verdict.ask_again, None, reason)
+                skip.__class__ = Skip
+                self._answer = skip
             self._seen = snapshot
         return self._answer
 
@@ -173,7 +179,11 @@ class BalancePolicy(SwitchPolicy):
         o = self.options
         k = awake.in_flight
         (_, s_i, sleep_i, wake_i, lam_i), *others = scales.read((awake, *waiting))
-        lam_i = min(lam_i, scales.silence_cap(awake))
+        asked, shortest = awake.last_arrival, o.silence_secs
+        if asked is not None:
+            silence = scales.now - asked
+            cap = 1.0 / (silence if silence > shortest else shortest)
+            lam_i = lam_i if lam_i < cap else cap
         rho = lam_i * s_i
         d = s_i * harmonic(k)
         lull, step = 0.0, 0.0
@@ -242,8 +252,9 @@ class BalancePolicy(SwitchPolicy):
         if least_left <= 0:
             return Verdict("late", latest.name, again, rows)
         if k and ripe:
-            g = newcomers(rho, k, enough=max([row[GATE] for row in ripe]))
-            ripe = [row for row in ripe if g >= row[GATE]]
+            enough = ripe[0][GATE] if len(ripe) == 1 else max([row[GATE] for row in ripe])
+            g = newcomers(rho, k, enough)
+            ripe = ripe if g >= enough else [row for row in ripe if g >= row[GATE]]
         if ripe:
             best = max(ripe, key=_value)[0]
             if k:
@@ -263,7 +274,7 @@ class BalancePolicy(SwitchPolicy):
             if hold > 0:
                 return Verdict("linger", None, max(min(hold, least_left), _SOONEST), rows)
             return Verdict("lull", best.name, again, rows)
-        return Verdict("stay", None, again, rows)
+        return _new(Verdict, ("stay", None, again, rows))
 
     def _half_lull(self, view: ModelView, lam: float, service: float, now: float) -> float:
         """Return half the time to the next lull of a model that has one now.
@@ -298,7 +309,17 @@ class _Scales:
         if first is not None and now - first > span:
             span = now - first
         windows = options.rate_windows_secs
-        self._shares = [1 / (len(windows) * tau * (1 - exp(-span / tau))) for tau in windows]
+        many = len(windows)
+        shares: tuple[float, ...]
+        if many == _USUAL_WINDOWS:
+            short, long = windows
+            shares = (
+                1 / (many * short * (1 - exp(-span / short))),
+                1 / (many * long * (1 - exp(-span / long))),
+            )
+        else:
+            shares = tuple([1 / (many * tau * (1 - exp(-span / tau))) for tau in windows])
+        self._shares = shares
 
     def read(self, views: Iterable[ModelView]) -> list[_Scaled]:
         """Return of each model its service time, sleep, wake, and weighted arrivals per second.
@@ -338,9 +359,3 @@ class _Scales:
         hooks = [getattr(one, hook) for one in self._models.values()]
         seen = [seconds for seconds in hooks if seconds is not None]
         return sum(seen) / len(seen) if seen else prior
-
-    def silence_cap(self, view: ModelView) -> float:
-        """Return the most that the rate can be after so long a silence."""
-        if view.last_arrival is None:
-            return inf
-        return 1.0 / max(self._options.silence_secs, self.now - view.last_arrival)

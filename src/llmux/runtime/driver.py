@@ -203,8 +203,7 @@ class Driver:
 
     def _consult(self, model: str, number: int) -> None:
         if self._answer is not None:
-            self.tell(ev.PolicyAnswered(model, number, self._answer))
-            return
+            return  # it was told for all
         if self._world is None:
             self._world = snapshot(self.board, self._now())
         context = policy_context(self.board, self._world, self.board.lanes[model])
@@ -212,9 +211,10 @@ class Driver:
         if inspect.isawaitable(answer):
             self._spawn(self._consult_later(model, number, answer))
             return
-        if self._guard.same_for_all and not isinstance(answer, Defer):
+        for_all = self._guard.same_for_all and not isinstance(answer, Defer)
+        if for_all:
             self._answer = answer
-        self.tell(ev.PolicyAnswered(model, number, answer))
+        self.tell(ev.PolicyAnswered(model, number, answer, for_all))
 
     async def _consult_later(self, model: str, number: int, answer: Awaitable[Decision]) -> None:
         self.tell(ev.PolicyAnswered(model, number, await answer))

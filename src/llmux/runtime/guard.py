@@ -124,7 +124,9 @@ class PolicyGuard:
             if interrupted(error):
                 raise
             return self._fifo(f"on_pending_request raised {error!r}")
-        self._time("on_pending_request", self._stopwatch() - began)
+        seconds = self._stopwatch() - began
+        if self._slow or seconds > SLOW_SECONDS:
+            self._time("on_pending_request", seconds)
         if not isinstance(answer, PolicyDecision) and inspect.isawaitable(answer):
             return self._await(answer)
         return self._check(answer)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
@@ -21,9 +21,10 @@ from llmux.core.lane import Lane, LaneSettings
 from llmux.core.news import ModelActivated
 from llmux.core.rulings import Ruling
 from llmux.core.ticket import Ticket
+from llmux.core.times import Exit, Times
 from llmux.core.view import policy_context, snapshot
 from llmux.errors import PolicyError
-from llmux.policy.base import Decision, Defer, PolicyDecision, Snapshot, SwitchPolicy
+from llmux.policy.base import Decision, Defer, PolicyDecision, Reason, Snapshot, SwitchPolicy
 from llmux.runtime.drain import Drain
 from llmux.runtime.guard import PolicyGuard
 from llmux.simulate.hooks import HookTimes
@@ -62,15 +63,32 @@ class Seat(Ticket):
         return self.job.max_tokens
 
 
+class _Untold(Times):
+    """Adds no time up: an outcome reckons its shares from its rows."""
+
+    __slots__ = ()
+
+    def settle(self, lanes: Iterable[Lane], exits: Sequence[Exit], now: float) -> None:
+        del lanes, exits, now
+
+
 class _Board(Switchboard):
     """The real board, without the memory of why it decided: nobody can ask a simulation."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
+        self.times = _Untold()
         self._unread = Ruling(0, "", "", None)
 
-    def _note(self, *decided: object, **more: object) -> Ruling:
-        del decided, more
+    def _note(
+        self,
+        rule: str,
+        lane: Lane,
+        *facts: object,
+        again: float | None = None,
+        reason: str | Reason | None = None,
+    ) -> Ruling:
+        del rule, lane, facts, again, reason
         return self._unread
 
 
@@ -328,9 +346,8 @@ class _Engine:
         self._at(self._now, self._end_turn, None)
 
     def _set_alarm(self, effect: fx.SetAlarm) -> None:
-        key, seconds, keep_earlier = effect
-        rings = self._now + seconds
-        if keep_earlier:
+        key, rings = effect.key, self._now + effect.seconds
+        if effect.keep_earlier:
             old = self._alarms.get(key)
             if old is not None and old[0] <= rings:
                 return
@@ -366,8 +383,11 @@ class _Engine:
         raise self._needs_loop("its Defer awaits something")
 
     def _consult(self, effect: fx.Consult) -> None:
-        answer = self._decision or self._decide(effect.model)
-        self._facts.append(ev.PolicyAnswered(effect.model, effect.number, answer))
+        if self._decision is None:  # else it was told for all
+            model = effect.model
+            answer = self._decide(model)
+            told = ev.PolicyAnswered(model, effect.number, answer, self._decision is not None)
+            self._facts.append(told)
 
     def _decide(self, model: str) -> Decision:
         if self._world is None:

@@ -101,6 +101,7 @@ class _Decided(_Named):
     about: bool | _Seconds | None
     target: str | None
     reason: str | None
+    for_all: bool = False
 
 
 class _HookEnded(_Named):

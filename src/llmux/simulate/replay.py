@@ -218,8 +218,11 @@ class _Player:
                     answer.close()
 
     def _compare_answer(self, line: Line, when: float, fact: Sequence[Any]) -> None:
-        _, model, number, *then = fact
+        _, model, number, kind, about, target, reason, *for_all = fact
+        then = (kind, about, target, reason)
         answer = self._answers.pop((model, number), None)
+        if for_all:
+            self._answers.clear()  # those about the others are not told one by one
         if answer is None:
             return
         self._played.answers += 1
