@@ -186,6 +186,26 @@ def test_serve_greets_and_ends_with_0_on_a_signal(home: Path, free_port: int) ->
             assert (process.returncode, errors) == (0, "")
 
 
+_SLOW_TO_LOAD = """
+import time
+print("loading", flush=True)
+while True:
+    time.sleep(0.1)
+"""
+
+
+def test_a_signal_while_a_policys_file_is_loaded_ends_serve_with_0(home: Path) -> None:
+    """It is not taken for something that the file has raised."""
+    (home / "slow.py").write_text(_SLOW_TO_LOAD)
+    (home / "config.yaml").write_text(GOOD + "policy: {name: ./slow.py}\n")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with serving(cwd=home) as process:
+            read_until(process.stdout, "loading")
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=30)
+            assert (process.returncode, errors) == (0, "")
+
+
 def test_serve_warns_of_an_unknown_key_and_serves(home: Path, free_port: int) -> None:
     (home / "config.yaml").write_text(GOOD + "prot: 3\n")
     with serving("serve", "--port", str(free_port), cwd=home) as process:

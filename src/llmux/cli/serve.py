@@ -39,10 +39,32 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     run(gathered(ctx, given))
 
 
+class _EndedEarly(KeyboardInterrupt):
+    """A signal wants the end before there is a loop that hears it.
+
+    No SystemExit: the fence around a policy's file would take that for the file's own.
+    """
+
+
 def run(flags: Flags) -> NoReturn:
     """Serve until a signal ends it, then exit: 0 after a signal, 2 config, 1 all else."""
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: sys.exit(EXIT_OK))  # until the loop has its own
+    try:
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, _end_early)  # until the loop has its own
+        code = _serve(flags)
+    except _EndedEarly:
+        code = EXIT_OK
+    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(name, signal.SIG_IGN)  # it has ended well; one more must not say otherwise
+    log.flush()
+    sys.exit(code)
+
+
+def _end_early(*_: object) -> NoReturn:
+    raise _EndedEarly
+
+
+def _serve(flags: Flags) -> int:
     hung_up = False
 
     def remember(*_: object) -> None:
@@ -71,7 +93,7 @@ def run(flags: Flags) -> NoReturn:
             signal.raise_signal(signal.SIGHUP)
 
     try:
-        code = _on_a_loop(run_gateway(config, on_ready=greet, reread=read, known=loaded.warnings))
+        return _on_a_loop(run_gateway(config, on_ready=greet, reread=read, known=loaded.warnings))
     except (ConfigError, PolicyError) as error:
         leave(f"{flags.path}: {error}", EXIT_USAGE)
     except LlmuxError as error:
@@ -80,10 +102,6 @@ def run(flags: Flags) -> NoReturn:
         if ready:
             raise
         leave(_cannot_listen(config, error), EXIT_FAILED)
-    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(name, signal.SIG_IGN)  # it has ended well; one more must not say otherwise
-    log.flush()
-    sys.exit(code)
 
 
 def with_flags(loaded: Loaded, flags: Flags) -> Loaded:
