@@ -13,6 +13,7 @@ from llmux.core import events as ev
 from llmux.core.board import Switchboard
 from llmux.core.lane import LaneSettings
 from llmux.core.ticket import Ticket
+from proof.announced import Announced
 from proof.chance import Chance
 from proof.failures import Failures
 from proof.following import Following
@@ -27,11 +28,16 @@ class Books:
     """Who waits, who is inside, and what is known of each model, from facts alone."""
 
     def __init__(
-        self, chance: Chance, lanes: Mapping[str, LaneSettings], max_buffered: int | None = None
+        self,
+        chance: Chance,
+        lanes: Mapping[str, LaneSettings],
+        max_buffered: int | None = None,
+        hint_secs: float | None = None,
     ) -> None:
         self._chance = chance
         self._lanes = dict(lanes)
         self._config = Following(chance)
+        self._hints = Announced(hint_secs)
         self._max_buffered = max_buffered
         self.waiting: dict[str, dict[Ticket, float]] = {name: {} for name in lanes}
         """Who waits for each model, in the order of arrival, and since when."""
@@ -43,6 +49,8 @@ class Books:
         self._told: dict[str, str] = dict.fromkeys(lanes, "unknown")
         """What hooks and looks have told of each model."""
         self._hook: fx.RunHook | None = None
+        self._heard: set[str] = set()
+        """Models that somebody waits for, and of which the policy has said something since then."""
         self._orders: dict[int, str] = {}
         self._operators: set[int] = set()
         """Orders that somebody waits for, as nobody does for those of a policy's scheduler."""
@@ -75,6 +83,7 @@ class Books:
         """Hear that the clock has just jumped."""
         self._late_at = now
         self._beaten = None
+        self._hints.jumped(now)
 
     # ---- facts ---------------------------------------------------------------------------------
 
@@ -83,6 +92,9 @@ class Books:
         match event:
             case ev.HookEnded(number=number) if self._hook and number == self._hook.number:
                 self._hook_ended(event, now)
+            case ev.PolicyAnswered(model, _, decision, for_all):
+                named = self.waiting if for_all else [getattr(decision, "target", None) or model]
+                self._heard.update([one for one in named if self.waiting.get(one)])
             case ev.BackendDied(model, hung):
                 if self._told[model] == "awake":
                     self._failures.dies(self._lanes[model], now)
@@ -112,6 +124,8 @@ class Books:
                     self._operators.add(number)
             case ev.OrderWithdrawn(number):
                 self._orders.pop(number, None)
+            case ev.Announced(model) if not self._closed:
+                self._hints.told(model, now)
             case ev.Reconfigured():
                 self._follow(event, now)
             case ev.GatewayClosing():
@@ -121,6 +135,10 @@ class Books:
         """Hear of another config: other bounds hold from now on, what they end has a moment."""
         new = {one.name: one for one in event.models}
         self._config.begins(event, self._board.lanes, self._told)
+        if event.rate_windows is not None:
+            self._hints.listens(event.hint_secs, now)
+        for name in self._config.gone:
+            self._hints.over(name)
         for name in new.keys() - self._board.lanes.keys():
             self._told[name] = "unclear" if name in event.unclear else "asleep"
             self.waiting.setdefault(name, {})
@@ -144,6 +162,7 @@ class Books:
         assert hook is not None
         model = hook.model
         if hook.hook == "wake":
+            self._hints.over(model)
             self._told[model] = "awake" if event.ok else "broken"
             self._failures.wakes(model)
             if not event.ok:

@@ -36,6 +36,9 @@ class Chance:
         self.phase: Callable[[], str] = lambda: "restart"
         self._hash = hashlib.blake2b(digest_size=16)
         self._lines: list[str] = []
+        self._at = -1.0
+        self._stamp = ""
+        """The time of the latest line, written out: many lines are of one moment."""
         self.tail: list[str] = []
         self.keep = 0
         """How many of the latest lines of the log are kept in `tail`, to be read."""
@@ -68,7 +71,10 @@ class Chance:
 
     def note(self, line: str) -> None:
         """Write a line of the log."""
-        self._lines.append(f"{self.now():.6f} {line}\n")
+        now = self.now()
+        if now != self._at:
+            self._at, self._stamp = now, f"{now:.6f} "
+        self._lines.append(self._stamp + line)
         if len(self._lines) >= 256:
             self._flush()
 
@@ -78,12 +84,13 @@ class Chance:
         return self._hash.hexdigest()
 
     def _flush(self) -> None:
-        self._hash.update("".join(self._lines).encode())
-        if self.keep:
-            self.tail = [*self.tail, *self._lines][-self.keep :]
-        self._lines.clear()
+        if self._lines:
+            self._hash.update("\n".join([*self._lines, ""]).encode())
+            if self.keep:
+                self.tail = [*self.tail, *self._lines][-self.keep :]
+            self._lines.clear()
 
     def latest(self) -> str:
         """Return the last lines of the log."""
         self._flush()
-        return "".join(self.tail)
+        return "".join([f"{line}\n" for line in self.tail])

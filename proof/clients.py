@@ -34,6 +34,7 @@ class Visitor:
         service: float,
         weight: float = 1.0,
         size: int = 0,
+        announces: str | None = None,
     ) -> None:
         self._chance = chance
         self._engine = engine
@@ -42,6 +43,7 @@ class Visitor:
         self._service = service
         self._weight = weight
         self._size = size
+        self._announces = announces
         self._loop = asyncio.get_running_loop()
         self._ticket: Ticket | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -57,6 +59,8 @@ class Visitor:
         """Arrive at the gate; the visit may be over when this returns."""
         switcher = self._switcher
         try:
+            if self._announces is not None:
+                switcher.board.lane(self._announces)  # the gateway judges the field at the start
             ticket = self._ticket = switcher.ticket(self._engine.name)
             ticket.on_admitted, ticket.on_rejected = self._admitted, self._rejected
             ticket.on_cut = self._cut
@@ -176,9 +180,17 @@ class Visitor:
         self.end = end
         self.retry_after = error.retry_after if isinstance(error, NotReadyError) else None
         self._forget()
-        if self._ticket is not None:
-            self._switcher.leave(self._ticket)
+        switcher, ticket, next_ = self._switcher, self._ticket, None
+        if end == "served" and self._announces and switcher.is_registered(self._announces):
+            next_ = self._announces
+        if ticket is not None:
+            if next_ == self._engine.name:
+                switcher.returning(ticket)
+            switcher.leave(ticket)
         self._chance.note(f"visitor of {self._engine.name} {end}")
+        if next_ is not None and next_ != self._engine.name:
+            self._chance.note(f"announces {next_}")
+            switcher.announce(next_)
         self.then()
 
     def _forget(self) -> None:

@@ -127,4 +127,4 @@ class Draw:
             return FifoPolicy()
         if kind == "balance":
             return BalancePolicy()
-        return Moody(self._chance, self.names, one([None, None, 2.0]))
+        return Moody(self._chance, self.names, one([None, None, 2.0]), one([None, 2.0, 6.0]))

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from tests.mutants.table import MUTANTS, Mutant
 
+from proof.faults_of_hints import HINTS
+
 KEEPER = "runtime/keeper.py"
 SURVEY = "runtime/survey.py"
 LIVES = "runtime/lives.py"
@@ -197,7 +199,7 @@ _OWN = [
 def _chosen() -> list[Planted]:
     table = {one.name: one for one in MUTANTS}
     found = [Planted(table[name], phase) for phase, names in _BY_PHASE.items() for name in names]
-    return [*found, *_OWN]
+    return [*found, *_OWN, *(Planted(one, "hints") for one in HINTS)]
 
 
 CHOSEN = _chosen()

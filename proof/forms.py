@@ -60,9 +60,13 @@ def _shared(world: World, names: list[str]) -> list[int]:
         | board.held << 3
         | board.surveying << 4
         | (plan is not None) << 5
+        | bool(board.hints) << 6
     ]
     if plan is not None:
         said += _plan(plan, names)
+    if board.hints:  # the oldest first, and how often each is looked at yet
+        said += [names.index(lane.name) << 4 | looks for lane, looks in board.hints.items()]
+        said.append(_END)
     if board.restore is not None:
         said.append(names.index(board.restore.name))
     said.append(_END)

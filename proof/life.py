@@ -297,6 +297,7 @@ class Life:
                 unclear=tuple(name for name, standing in found.items() if standing == "unclear"),
                 rate_windows=None if policy is None else tuple(policy.rate_windows),
                 max_buffered=setting.max_buffered,
+                hint_secs=None if policy is None else policy.hint_secs,
             ),
             policy,
         )
@@ -371,7 +372,7 @@ def begin(
         failures=setting.failures,
         on_sleep_failure=setting.on_sleep_failure,
     )
-    watch = Watch(chance, lanes, setting.max_buffered)
+    watch = Watch(chance, lanes, setting.max_buffered, policy.hint_secs)
     switcher = WatchedSwitcher(
         keeper,
         policy,

@@ -14,12 +14,18 @@ from proof.chance import Chance
 
 
 class Moody(SwitchPolicy):
-    """Answers as the dice fall; `clock` is what its calls seem to take, in seconds."""
+    """Answers as the dice fall; `clock` is what its calls seem to take, in seconds.
 
-    def __init__(self, chance: Chance, models: list[str], ticks: float | None) -> None:
+    It listens to hints for so many seconds each, or to none.
+    """
+
+    def __init__(
+        self, chance: Chance, models: list[str], ticks: float | None, hint_secs: float | None
+    ) -> None:
         self._chance = chance
         self._models = models
         self._ticks = ticks
+        vars(self)["hint_secs"] = hint_secs
         self.clock = 0.0
 
     def on_pending_request(self, context: PolicyContext) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 
 from tests.core.world import World
 
@@ -70,6 +71,10 @@ def faults(world: World, requests: int) -> Iterator[tuple[str, Move]]:
     for one in world.board.quarantined:
         yield f"{one.name} recovers", partial(World.recovers, model=one.name)
     heard: set[str] = set()
+    board = world.board
+    if board.hint_secs is not None and not board.hints and not world.closed:
+        for nth, model in product(range(len(world.inside)), world.board.lanes):
+            yield f"served {nth}, next {model}", partial(announces, nth=nth, model=model)
     for nth, ticket in enumerate(world.inside):
         yield f"returns {nth}", partial(returns, nth=nth)
         lane = ticket.lane
@@ -123,6 +128,12 @@ def mortal(world: World) -> list[str]:
 def served(world: World, nth: int) -> None:
     """A request that is inside ends."""
     world.leave(_nth(world.inside, nth))
+
+
+def announces(world: World, nth: int, model: str) -> None:
+    """A request that is inside ends, and its client says which model it asks for next."""
+    served(world, nth)
+    world.announce(model)
 
 
 def returns(world: World, nth: int) -> None:

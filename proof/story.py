@@ -11,7 +11,7 @@ import logging
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -188,16 +188,22 @@ class _Story:
                 await self._reload()
             case 8 if chance.sometimes(0.2):
                 await asyncio.sleep(chance.one([4.0, 10.0, 30.0]))
+            case 9 if chance.sometimes(0.4):
+                await self._agent()
             case _:
                 self._visit(chance.one(self._draw.names))
         await asyncio.sleep(chance.one([0.0, 0.0, 0.0, 0.25, 0.5, 1.0]))
 
-    def _visit(self, model: str, over: Callable[[], None] = _nothing) -> Visitor:
+    def _visit(
+        self, model: str, over: Callable[[], None] = _nothing, then: str | None = None
+    ) -> Visitor:
         chance, life = self._chance, self._life
         service = chance.one([0.0, 0.5, 1.0, 3.0, 8.0])
         engine = self._machine.engines[model]
         weight, size = chance.one([1.0, 1.0, 1.0, 4.0]), chance.one([0, 0, 20, 60])
-        visitor = Visitor(chance, engine, life.switcher, life.watch, service, weight, size)
+        if then is None and chance.sometimes(0.2):
+            then = chance.one(self._draw.names)
+        visitor = Visitor(chance, engine, life.switcher, life.watch, service, weight, size, then)
         self._visitors[visitor] = None
         if chance.sometimes(0.25):
             seconds = chance.one([0.0, 0.25, 1.0, 4.0])
@@ -208,10 +214,33 @@ class _Story:
             over()
             if chance.faulty and chance.sometimes(0.1):  # who was told asks again at once
                 self._visit(model)
+            elif chance.faulty and then and visitor.end == "served" and over is _nothing:
+                soon = chance.one([0.0, 0.5, 1.0, 2.5, 4.0, 9.0])
+                asyncio.get_running_loop().call_later(soon, self._visit_living, then)
 
         visitor.then = gone
         visitor.come()
         return visitor
+
+    async def _agent(self) -> None:
+        """Let one client ask one model after the other, and say which, while nobody else comes."""
+        chance = self._chance
+        await asyncio.sleep(chance.one([0.0, 4.0, 10.0]))
+        model = chance.one(self._draw.names)
+        for _ in range(chance.one([1, 2, 4])):
+            over, then = asyncio.Event(), chance.one(self._draw.names)
+            self._visit(model, over.set, then)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(15.0):
+                    await over.wait()
+            if chance.sometimes(0.2):
+                await self._reload(another_policy=0.8)
+            await asyncio.sleep(chance.one([0.25, 1.0, 3.0]))
+            model = then
+
+    def _visit_living(self, model: str) -> None:
+        if not self._life.dead:
+            self._visit(model)
 
     def _leaves(self, visitor: Visitor) -> None:
         if not visitor.end:
@@ -261,9 +290,9 @@ class _Story:
         loop.jump(self._chance.one([1.0, 7.0, 60.0]))
         self._life.watch.jumped(loop.time())
 
-    async def _reload(self) -> None:
+    async def _reload(self, another_policy: float = 0.25) -> None:
         another = self._draw.another(self._setting)
-        policy = self._draw.policy() if self._chance.sometimes(0.25) else None
+        policy = self._draw.policy() if self._chance.sometimes(another_policy) else None
         stopwatch = self._stopwatch(policy or self._policy)
         if policy is not None:
             self._life.stopwatch = stopwatch

@@ -41,6 +41,8 @@ class Start:
     key_of: KeyOf = key_of_twins
     most: int = 3
     """Requests at a time with which the whole space is walked within the minutes of all walks."""
+    least: int = 2
+    """With how many the first of its walks is."""
 
 
 def _deadlines() -> World:
@@ -65,6 +67,13 @@ def _bounds() -> World:
     return World("a", "b", survey=True, max_wait=5.0, max_in_flight=1, max_queue=2)
 
 
+def _hints() -> World:
+    """One hint is given at a time, and looked at twice until it is over, not five times."""
+    world = World("a", "b", survey=True, drain_timeout=None, min_active=3.0, hint_secs=2.5)
+    world.board.looks = 2
+    return world
+
+
 STARTS = [
     Start("deadlines", "deadlines, cool-downs, and drains that are cut", _deadlines),
     Start("bare", "no bound at all; one of the models is not drained", _bare, key),
@@ -76,6 +85,7 @@ STARTS = [
         _bounds,
         most=2,
     ),
+    Start("hints", "clients say which they ask for next; cool-downs", _hints, most=1, least=1),
 ]
 
 
@@ -249,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m proof.walk", description=(__doc__ or "").split("\n\n")[0]
     )
     parser.add_argument("starts", nargs="*", metavar="START", help=", ".join(_names()))
-    parser.add_argument("--requests", type=int, help="at a time (default: first 2, then 3)")
+    parser.add_argument("--requests", type=int, help="at a time (else 1 to 3)")
     parser.add_argument("--states", type=int, default=NEVER, help="stop after so many states")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=20.0, help="for all walks together")
@@ -264,12 +274,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.replay:
             replay(chosen[0], args.replay)
             return 0
-        rounds = (args.requests,) if args.requests else (2, 3)
+        rounds = (args.requests,) if args.requests else (1, 2, 3)
         todo = [
             (start, requests)
             for requests in rounds
             for start in chosen
-            if args.requests or args.starts or requests <= start.most
+            if args.requests or start.least <= requests <= (3 if args.starts else start.most)
         ]
         ends = time.monotonic() + args.minutes * 60.0
         for nth, (start, requests) in enumerate(todo):

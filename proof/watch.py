@@ -15,6 +15,7 @@ from llmux.core.lane import Phase
 from llmux.core.plan import IDLE
 from llmux.core.ticket import WAITING, Ticket
 from proof.books import Books
+from proof.following import DOWN
 
 TICK = 0.001
 """Seconds by which a bound may be missed: one turn of the loop."""
@@ -23,7 +24,7 @@ THOROUGH = 64
 LIVELOCK = 20_000
 """Facts at one moment that are no work any more."""
 HEARTBEAT = 5.0
-_NAMES = {phase: phase.value for phase in Phase}
+_ASLEEP = Phase.ASLEEP
 
 
 class Watch(Books):
@@ -107,6 +108,9 @@ class Watch(Books):
                 case fx.RunHook():
                     self._run_hook(order, now)
                     told.append(f"{order.hook} {order.model}")
+                case fx.Consult(model, _):
+                    if not self.waiting[model] and (why := self._no_hint(model, now)):
+                        self._wrong(f"the policy is asked about {model} for {why}")
                 case fx.SettleOrder(number, _):
                     self._orders.pop(number, None)
                 case fx.Renew(model):
@@ -120,7 +124,7 @@ class Watch(Books):
                     continue
         phases = " ".join(
             [
-                f"{_NAMES[lane.phase]}/{len(lane.waiting)}/{len(lane.inside)}"
+                f"{lane.phase._value_}/{len(lane.waiting)}/{len(lane.inside)}"
                 for lane in board.lanes.values()
             ]
         )
@@ -129,6 +133,8 @@ class Watch(Books):
 
     def _queue(self, ticket: Ticket, now: float) -> None:
         queue = self.waiting[ticket.lane.name]
+        if not queue:
+            self._heard.discard(ticket.lane.name)
         queue[ticket] = now
         if ticket in self._returned and len(queue) > 1:
             ordered = sorted(queue.items(), key=lambda pair: pair[0].arrived)
@@ -166,13 +172,11 @@ class Watch(Books):
         if self._hook is not None:
             self._wrong(f"I7: {order.hook} {model} is ordered during another hook")
         if order.hook == "wake":
-            here = {"asleep", "dead", "unknown"}
-            beside = [one for one, told in self._told.items() if one != model and told not in here]
+            beside = [one for one, told in self._told.items() if one != model and told not in DOWN]
             if beside:
                 self._wrong(f"I1: {model} is woken beside {beside}")
-            wanted = self.waiting[model] or model in self._orders.values()
-            if not wanted and model != self._restore:
-                self._wrong(f"I6: {model} is woken for nobody")
+            if not self._wanted(model) and (why := self._no_hint(model, now)):
+                self._wrong(f"I6: {model} is woken for {why}")
             if self._closed:
                 self._wrong(f"I6: {model} is woken after the gateway closed")
             if model in self._config.gone | self._config.outdated:
@@ -181,13 +185,35 @@ class Watch(Books):
                 self._wrong(f"I12: {model} is woken {early}")
             self._told[model] = "waking"
         else:
-            lane = self._lanes[model]
+            lane, target = self._lanes[model], order.target
+            for_room = target != model and order.reason != "recover"
+            if for_room and not self._wanted(target) and (why := self._no_hint(target, now)):
+                self._wrong(f"{model} is put to sleep for {target}, for {why}")
             if lane.drain_before_switch and order.reason != "recover":
                 living = [one for one in self.inside[model] if one not in self._orphans]
                 if living and (lane.cut_drain or lane.drain_timeout is None):
                     self._wrong(f"I3: {model} is put to sleep under {len(living)} requests")
             self._told[model] = "sleeping"
         self._hook = order
+
+    def _wanted(self, model: str) -> bool:
+        """Say whether the model is wanted by anybody but a client who has announced it."""
+        ordered = self.waiting[model] or model in self._orders.values()
+        return bool(ordered) or model == self._restore
+
+    def _no_hint(self, model: str, now: float) -> str:
+        """Say for what else than a hint at the model it would be; empty if there is one to follow.
+
+        A hint takes the accelerator from nobody: neither from who waits nor from who is served.
+        """
+        if waiting := sum([len(queue) for queue in self.waiting.values()]):
+            return f"a hint while {waiting} wait"
+        if self._told[model] not in DOWN:
+            return f"a hint while it is {self._told[model]}"
+        for name, told in self._told.items():
+            if told == "awake" and self.inside[name]:
+                return f"a hint while {len(self.inside[name])} are inside {name}"
+        return self._hints.wrong(model, now - TICK)
 
     def hear(self, news: n.News) -> None:
         """Listen to the news: I10, and that switches begin and end in pairs."""
@@ -211,10 +237,18 @@ class Watch(Books):
         self._started = self._drain = None
 
     def chosen(self, target: str, now: float) -> None:
-        """I10: whoever is overdue goes first, by deadline, whatever the policy wants."""
+        """I10: whoever is overdue goes first, by deadline, whatever the policy wants.
+
+        And whoever is only announced goes where nobody waits and nobody is served.
+        """
+        if not self._wanted(target) and self._hook is None and (why := self._no_hint(target, now)):
+            self._wrong(f"a switch to {target} begins for {why}")
         ours = self._due(target)
         if now == self._late_at:
             return
+        unasked = self.waiting[target] and target not in self._heard
+        if unasked and target not in self._orders.values() and (ours is None or ours > now + TICK):
+            self._wrong(f"a switch to {target} begins that the policy was not asked about")
         for name, lane in self._board.lanes.items():
             if name == target or lane.phase is not Phase.ASLEEP or lane.resting:
                 continue
@@ -239,15 +273,17 @@ class Watch(Books):
         up = 0
         if len(board.awake) > 1:
             self._wrong("I1: several models serve")
+        all_inside, all_waiting, heads = self.inside, self.waiting, self._heads
         for name, lane in board.lanes.items():
-            if len(lane.inside) != len(self.inside[name]):
-                self._wrong(f"I5: {len(self.inside[name])} inside {name}, not {len(lane.inside)}")
-            if len(lane.waiting) != len(self.waiting[name]):
-                self._wrong(f"{len(self.waiting[name])} wait for {name}, not {len(lane.waiting)}")
-            head = next(iter(self.waiting[name]), None)
-            if head is not self._heads[name][0]:
-                self._heads[name] = (head, now)
-            if lane.phase is not Phase.ASLEEP and name not in self._adopted:
+            inside, waiting = all_inside[name], all_waiting[name]
+            if len(lane.inside) != len(inside):
+                self._wrong(f"I5: {len(inside)} inside {name}, not {len(lane.inside)}")
+            if len(lane.waiting) != len(waiting):
+                self._wrong(f"{len(waiting)} wait for {name}, not {len(lane.waiting)}")
+            head = next(iter(waiting)) if waiting else None
+            if head is not heads[name][0]:
+                heads[name] = (head, now)
+            if lane.phase is not _ASLEEP and name not in self._adopted:
                 up += 1
         if up > 1 and not board.surveying:
             self._wrong("I1: several models are not asleep")
@@ -324,13 +360,17 @@ class Watch(Books):
                     self._wrong(f"{lane.name} serves, has room, and lets somebody wait")
         if self._drain is not None:
             self._hold_drain(*self._drain, self._chance.now())
+        for lane in self._board.hints:
+            if ("hint", lane.name) not in self._switcher._alarms and not self._closed:
+                self._wrong(f"a hint at {lane.name} is never over")
         orders = self._board.orders
         if orders and not (orders.keys() & self._operators) <= self._switcher.living:
             self._wrong("the order of an operator who is gone still stands")
-        total = sum(len(queue) for queue in self.waiting.values())
-        alarms = len(self._switcher._alarms)
-        if alarms > 8 * len(self._lanes) + total:
-            self._wrong(f"I14: {alarms} alarms are set for {total} who wait")
+        alarms, most = len(self._switcher._alarms), 8 * len(self._lanes)
+        if alarms > most:
+            total = sum([len(queue) for queue in self.waiting.values()])
+            if alarms > most + total:
+                self._wrong(f"I14: {alarms} alarms are set for {total} who wait")
 
     def at_rest(self) -> list[str]:
         """I5: say what is left over when nobody wants anything any more."""
@@ -339,6 +379,7 @@ class Watch(Books):
         left += [f"{len(one)} wait for {name}" for name, one in self.waiting.items() if one]
         left += [f"the order of {name}" for name in self._orders.values()]
         left += [f"an alarm of {kind}" for kind, _ in switcher._alarms]
+        left += [f"a hint at {lane.name}" for lane in self._board.hints]
         left += [f"a Defer of {name}" for name in switcher._defers]
         left += [f"a preparation of {number}" for number in switcher._prepares]
         left += [f"a drain of {number}" for number in switcher._drains]

@@ -218,7 +218,8 @@ def reload(dice: Dice, world: World) -> None:
         if kind != "same":
             kinds[kind] += name
     if any(name not in world.removed for name in (one.name for one in models)):
-        world.reload(*models, **found, **kinds, policy=one([True, False, False]))
+        policy, hint_secs = one([True, False, False]), one([2.0, None])
+        world.reload(*models, **found, **kinds, policy=policy, hint_secs=hint_secs)
 
 
 def stale(dice: Dice, world: World) -> None:

@@ -119,3 +119,43 @@ def test_a_wake_that_fails_ends_it() -> None:
     world.hook_ends()
     world.hook_ends(ok=False)
     assert not world.board.hints
+
+
+def test_a_new_policy_that_listens_to_none_is_not_asked_about_an_old_one() -> None:
+    """It could not know what to make of a model that nobody waits for."""
+    world = served()
+    world.announce("b")
+    models = [lane.settings for lane in world.board.lanes.values()]
+    world.reload(*models, policy=True, hint_secs=None)
+    world.end_turn()
+    assert not world.consults and not world.alarms
+
+
+def test_what_was_said_of_a_hint_does_not_count_for_somebody_who_comes() -> None:
+    """It was said when nobody was served; now somebody is, and the policy is asked anew."""
+    world = World("a", "b", min_active=3.0, hint_secs=2.0)
+    world.leave(world.wake("a"))
+    world.announce("b")
+    world.fifo()
+    assert world.started is None, "a is held for its cool-down"
+    world.arrive("a")
+    world.ring("min_active", "a")
+    world.arrive("b")
+    assert world.started is None
+    world.fifo()
+    assert world.started == ("a", "b")
+
+
+def test_a_switch_that_only_a_hint_wants_does_not_go_on_under_those_who_are_served() -> None:
+    """It began for somebody who has left since: then the model that drains serves on."""
+    world = World("a", "b", hint_secs=2.0)
+    first = world.wake("a")
+    second = world.arrive("a")
+    waiter = world.arrive("b")
+    world.fifo()
+    world.leave(first)
+    world.announce("b")
+    world.leave(waiter)
+    assert world.board.active is world.board.lanes["a"]
+    assert second in world.inside
+    assert world.arrive("a") in world.inside

@@ -63,6 +63,8 @@ class World:
         self.alarms: dict[fx.AlarmKey, float] = {}
         self.awaited: set[str] = set()
         self.consults: dict[str, int] = {}
+        self.hinted: dict[str, int] = {}
+        """Models that clients have announced, and how often the alarm of each may ring yet."""
         self.prepare: int | None = None
         self.hook: fx.RunHook | None = None
         self.orders: dict[int, str] = {}
@@ -190,6 +192,7 @@ class World:
             self.leftover -= {hook.model} if ok or left == "asleep" else set()
         else:
             self.engines[hook.model] = "awake" if ok else "broken"
+            self.hinted.pop(hook.model, None)
         error = "" if ok else "exit code 1"
         end = ev.HookEnded(hook.number, ok, seconds, error, 0 if ok else 1, left=left)
         self.tell(end)
@@ -200,6 +203,9 @@ class World:
         self.now = max(self.now, self.alarms.pop(key))
         if isinstance(about, Ticket):
             assert about in self.waiting, "a deadline rang for somebody who does not wait"
+        elif kind == "hint":
+            left = self.hinted.pop(about) - 1
+            self.hinted |= {about: left} if left else {}
         self.tell(ev.AlarmRang(key))
 
     def defer_ends(self, model: str) -> None:
@@ -216,6 +222,10 @@ class World:
 
     def announce(self, model: str) -> None:
         """A client that was answered says that it asks for the model next."""
+        lane = None if model in self.removed else self.board.lanes.get(model)
+        listens = self.board.hint_secs is not None and not self.closed
+        if listens and lane is not None and lane.phase is not Phase.AWAKE:
+            self.hinted[model] = self.board.looks
         self.tell(ev.Announced(model))
 
     def withdraw(self, number: int) -> None:
@@ -231,8 +241,12 @@ class World:
         awake: str = "",
         unclear: str = "",
         policy: bool = False,
+        hint_secs: float | None = 2.0,
     ) -> None:
-        """The config was read anew; new models were found so (one letter each)."""
+        """The config was read anew; new models were found so (one letter each).
+
+        With another `policy`, its `hint_secs` hold from now on.
+        """
         board = self.board
         names = {one.name for one in models}
         self.engines |= dict.fromkeys(names - self.engines.keys(), "asleep")
@@ -246,6 +260,9 @@ class World:
         self.crowds = {name: len(lane.inside) for name, lane in board.lanes.items()}
         if policy:
             self.consults.clear()
+            self.hinted = {} if hint_secs is None else self.hinted
+        for name in self.removed:
+            self.hinted.pop(name, None)
         self.tell(
             ev.Reconfigured(
                 models,
@@ -255,7 +272,7 @@ class World:
                 tuple(unclear),
                 (1.0, 10.0) if policy else None,
                 board.max_buffered,
-                2.0 if policy else None,
+                hint_secs if policy else None,
             )
         )
 
@@ -319,8 +336,8 @@ class World:
                 self.turn = True
             case fx.Consult(model, number):
                 assert model not in self.consults, "asked again before it answered"
-                hinted = self.board.lanes[model] in self.board.hints and not self.waiting
-                assert hinted or model in self.waiting.values(), "for nobody"
+                if model not in self.waiting.values():
+                    self._check_hint(model)
                 self.consults[model] = number
                 self.log.append(f"ask {model}")
             case fx.AwaitDefer(model, _):
@@ -382,17 +399,17 @@ class World:
         if order.hook == "wake":
             others = {one: does for one, does in self.engines.items() if does != "asleep"}
             assert not others, f"I1: {model} is woken beside {others}"
-            wanted = model in self.waiting.values() or model in self.orders.values()
-            wanted = wanted or self.board.lanes[model] is self.board.restore
-            hinted = self.board.lanes[model] in self.board.hints and not self.waiting
-            wanted = wanted or hinted
-            assert wanted, f"I6: {model} is woken for nobody"
+            if not self._wanted(model):
+                self._check_hint(model)
             assert model not in self.outdated | self.removed, f"{model} is woken by old hooks"
             assert not self.closed, "a wake after the gateway closed"
             assert ("rest", model) not in self.alarms, f"I12: {model} is woken while it rests"
             self.engines[model] = "waking"
         else:
             assert self.engines[model] not in {"asleep", "waking", "sleeping"}, f"{model} twice"
+            for_room = order.target != model and order.reason != "recover"
+            if for_room and not self._wanted(order.target):
+                self._check_hint(order.target, model)
             if self.board.lanes[model].settings.drain_before_switch and order.reason != "recover":
                 living = {one for one in self.inside if one.lane.name == model} - self.orphans
                 living -= self.undrained
@@ -410,7 +427,8 @@ class World:
                     assert self.started is None, "a switch began inside another"
                     self.started = (source, target)
                     self._check_overtaking(self.board.lanes[target])
-                    self._check_hint(source, target)
+                    if not self._wanted(target):
+                        self._check_hint(target, source)
                 case n.SwitchAbandoned(source, target):
                     self._switch_over(source, target)
                 case n.ModelActivated(model, source, _) | n.SwitchFailed(model, source, _):
@@ -507,15 +525,19 @@ class World:
                 "I10: by deadline"
             )
 
-    def _check_hint(self, source: str, target: str) -> None:
-        """A hint takes the accelerator from nobody: neither from who waits nor who is served."""
-        wanted = {*self.waiting.values(), *self.orders.values()}
+    def _wanted(self, model: str) -> bool:
         restore = self.board.restore
-        if target in wanted or (restore is not None and restore.name == target):
-            return
-        assert self.board.lanes[target] in self.board.hints, f"{target} is woken for nobody"
-        assert not self.waiting, f"a hint at {target} goes before somebody who waits"
-        assert source not in self.inside.values(), f"a hint at {target} drains {source}"
+        ordered = model in self.waiting.values() or model in self.orders.values()
+        return ordered or (restore is not None and restore.name == model)
+
+    def _check_hint(self, model: str, source: str = "") -> None:
+        """A hint takes the accelerator from nobody: neither from who waits nor who is served."""
+        assert model in self.hinted, f"I6: {model} is wanted by nobody"
+        assert not self.waiting, f"a hint at {model} goes before somebody who waits"
+        served = {one.lane.name for one in self.inside.keys() - self.orphans - self.undrained}
+        here = {source, *(lane.name for lane in self.board.awake)}
+        assert not served & here, f"a hint at {model} goes before somebody who is served"
+        assert self.engines[model] in {"asleep", "waking"}, f"a hint at {model}, which is up"
 
     def _check_alarms(self) -> None:
         """Every alarm that is set has its reason, and every reason its alarm."""
@@ -531,6 +553,7 @@ class World:
             if lane.wish is Wish.DEFERRED:
                 deferred.add(name)
             if lane in self.board.hints:
+                assert self.board.hints[lane] == self.hinted.get(name), "a hint that is over"
                 due.add(("hint", name))
                 asked.add(name)
             if lane.waiting:
@@ -592,6 +615,7 @@ class World:
         new.leftover, new.crowds = self.leftover.copy(), self.crowds.copy()
         new.outdated, new.removed = self.outdated.copy(), self.removed.copy()
         new.consults, new.orders = self.consults.copy(), self.orders.copy()
+        new.hinted = self.hinted.copy()
         return new
 
     def _copy_tickets(self, new: World, twins: dict[Ticket, Ticket]) -> None:

@@ -16,8 +16,9 @@ EVENTS = int(os.environ.get("LLMUX_SIMULATED_EVENTS", "300000"))
 """How many events the test goes through; `make simulate-faults` goes on."""
 
 FOUND = {
-    33: "a reload made room for those who waited and began a switch before they were let in",
-    55: "a hook of a life that nobody remembers made its model wake after it was put to sleep",
+    98: "a hint went on with a switch whose waiters had left, under those who were served",
+    103: "a reload made room for those who waited and began a switch before they were let in",
+    220: "a hook of a life that nobody remembers made its model wake after it was put to sleep",
 }
 """Seeds in which something did not hold once, and what it was."""
 

@@ -63,7 +63,7 @@ class Choosing(Holding):
 
     def _wanted(self, lane: Lane) -> bool:
         wanted = bool(lane.waiting) or lane in self.orders.values() or lane is self.restore
-        wanted = wanted or (lane in self.hints and not self.waiting_total)
+        wanted = wanted or self._announced(lane)
         return wanted or (self.plan is not None and bool(self.plan.renewal))
 
     def _barred(self, target: Lane) -> bool:

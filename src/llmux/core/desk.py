@@ -91,6 +91,8 @@ class Desk(Ledger):
             lane.put_inside(ticket, now)
             self._effects.append(fx.Admit(ticket))
             return
+        if not lane.waiting and lane.wish is not Wish.NONE:
+            self._forget_wish(lane)  # it was said of a hint, when nobody was served
         ticket.stage = WAITING
         lane.queue(ticket)
         if lane.watched is None:

@@ -19,15 +19,23 @@ LOOKS = 5
 class Hints(Wishes):
     """The rules for models that are announced."""
 
+    looks = LOOKS
+
     def _announce(self, lane: Lane) -> None:
         """Expect a request for the model soon, unless it is awake anyway."""
         if self.hint_secs is None or self.closed:
             return
         if lane.phase is Phase.AWAKE or lane.change is Change.REMOVE:
             return
-        self.hints[lane] = LOOKS
+        self.hints[lane] = self.looks
         self.dirty = True
         self._look_later(lane, self.hint_secs)
+
+    def _announced(self, lane: Lane) -> bool:
+        """Say whether a hint is enough to go on with: nobody waits, nobody is served."""
+        if lane not in self.hints or self.waiting_total:
+            return False
+        return self.plan is None or not any(one.inside for one in self.plan.leaving)
 
     def _look_at_hint(self, lane: Lane) -> None:
         """Look again whether the hint can be followed now, or forget it at its end."""
@@ -40,13 +48,18 @@ class Hints(Wishes):
             self._forget_hint(lane)
 
     def _look_later(self, lane: Lane, seconds: float) -> None:
-        self._effects.append(fx.SetAlarm(("hint", lane.name), seconds / LOOKS))
+        self._effects.append(fx.SetAlarm(("hint", lane.name), seconds / self.looks))
 
     def _drop_hint(self, lane: Lane) -> None:
         """Forget the hint: it was followed, or it cannot be."""
         if lane in self.hints:
             self._effects.append(fx.CancelAlarm(("hint", lane.name)))
             self._forget_hint(lane)
+
+    def _drop_hints(self) -> None:
+        """Forget all hints: whoever was to follow them does not listen any more."""
+        for lane in list(self.hints):
+            self._drop_hint(lane)
 
     def _forget_hint(self, lane: Lane) -> None:
         if self.hints.pop(lane, None) is not None and not lane.waiting:

@@ -25,6 +25,8 @@ class Renewal(Life):
         if event.rate_windows is not None:
             self._ask_anew(event.rate_windows)
             self.hint_secs = event.hint_secs
+            if event.hint_secs is None:
+                self._drop_hints()
         order: dict[str, Lane] = {}
         new: list[Lane] = []
         for settings in event.models:
