@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from math import e, exp, isinf, log, sqrt
 from typing import Any
 
@@ -212,6 +212,9 @@ def test_a_stay_says_why_and_when_it_will_look_again() -> None:
     assert isinstance(answer, Skip)
     assert isinstance(answer.reason, Reason)
     assert answer.ask_again == 5.0
+    assert answer == Skip(ask_again=5.0, reason=answer.reason)
+    with pytest.raises(FrozenInstanceError):
+        answer.ask_again = 0.0  # type: ignore[misc]
     assert answer.reason.sentence("mistral") == (
         "stayed on llama: 2 waiting for mistral have waited 9 s together, the trip costs 11 s "
         "and llama is busy"

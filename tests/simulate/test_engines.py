@@ -118,7 +118,9 @@ HINTS = Agents("agent", requests=100, seed=5, hints=True)
 @pytest.mark.parametrize("kind", [FifoPolicy, BalancePolicy])
 def test_the_engines_agree_on_people_and_agents(asked: Workload, kind: type[SwitchPolicy]) -> None:
     hooks = HookTimes(11.0, jitter=0.5, seed=5)
-    same(simulate(asked, kind(), hooks), run_virtual(drive(asked, kind(), hooks)))
+    heap = simulate(asked, kind(), hooks)
+    same(heap, run_virtual(drive(asked, kind(), hooks)))
+    assert not heap.complaints
 
 
 def test_a_seed_tells_the_same_story_again() -> None:

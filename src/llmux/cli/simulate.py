@@ -19,7 +19,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from llmux import __version__
-from llmux.build import build
 from llmux.cli.options import EXIT_FAILED, EXIT_OK, EXIT_USAGE, gathered, shared
 from llmux.cli.target import check_report, check_target, is_stdout, write_target
 from llmux.config import Config, load_config
@@ -297,6 +296,8 @@ def _policy(
         return load_policy(name, None, kept, PolicySettings(), Path()), config.models
     if config is None:
         return load_policy(name, None, {}, PolicySettings(), Path()), None
+    from llmux.build import build  # noqa: PLC0415 - a whole gateway, for a config alone
+
     if name != config.policy.name:
         chosen = dataclasses.replace(config.policy, name=name, options={})
         config = dataclasses.replace(config, policy=chosen)

@@ -185,7 +185,7 @@ class BalancePolicy(SwitchPolicy):
             cap = 1.0 / (silence if silence > shortest else shortest)
             lam_i = lam_i if lam_i < cap else cap
         rho = lam_i * s_i
-        d = s_i * harmonic(k)
+        d = s_i * (_BATCH[k] if k < _MOST_BATCHED else harmonic(k))
         lull, step = 0.0, 0.0
         if k:
             step = s_i / (2 * k)
@@ -205,7 +205,8 @@ class BalancePolicy(SwitchPolicy):
         least, most, tipped = o.ask_least_secs, o.ask_most_secs, o.ask_tipped_secs
         age_value, base, flat = o.age_value_secs, o.patience_base_secs, o.patience_most_secs
         bought = 2.5 * tour
-        again = least_left = inf
+        again = least_left = lowest = inf
+        highest = -inf
         latest = awake
         rows: list[Row] = []
         ripe: list[Row] = []
@@ -228,18 +229,22 @@ class BalancePolicy(SwitchPolicy):
             x = until + lull
             stay = ages + x * (n_j + lam_j * x * 0.5)
             leave = lost * down * down * 0.5
+            # What newcomers have to add before a busy i is left for j.
+            enough = gate * lost * (down - step) / n_j
             row = (
                 view,
                 c_ij,
                 left,
                 stay,
                 leave,
-                gate * lost * (down - step) / n_j,
+                enough,
                 (n_j + lam_j * until + ages / age_value) / ((c_ij + s_j) or _INSTANT),
             )
             rows.append(row)
             if stay >= leave:
                 ripe.append(row)
+                lowest = enough if enough < lowest else lowest
+                highest = enough if enough > highest else highest
                 soon = tipped
             else:
                 soon = (leave - stay) / n_j
@@ -248,13 +253,13 @@ class BalancePolicy(SwitchPolicy):
             if left < least_left:
                 least_left = left
                 latest = view
-        again = max(min(again, least_left), o.ask_floor_secs)
+        again = again if again < least_left else least_left
+        again = again if again > o.ask_floor_secs else o.ask_floor_secs
         if least_left <= 0:
             return Verdict("late", latest.name, again, rows)
         if k and ripe:
-            enough = ripe[0][GATE] if len(ripe) == 1 else max([row[GATE] for row in ripe])
-            g = newcomers(rho, k, enough)
-            ripe = ripe if g >= enough else [row for row in ripe if g >= row[GATE]]
+            g = newcomers(rho, k, enough=highest)
+            ripe = [row for row in ripe if g >= row[GATE]] if g >= lowest else []
         if ripe:
             best = max(ripe, key=_value)[0]
             if k:
