@@ -358,7 +358,7 @@ def main() -> None:
     parser.add_argument("--workloads", nargs="*", default=list(YARDSTICK), choices=list(YARDSTICK))
     parser.add_argument("--trace", nargs="*", default=[], metavar="FILE[:EVERY]")
     parser.add_argument("--jitter", type=float, default=0.0, metavar="SIGMA")
-    parser.add_argument("--beam", type=int, default=60, help="for more than two models [60]")
+    parser.add_argument("--beam", type=int, default=30, help="for more than two models [30]")
     parser.add_argument("--closed", action="store_true", help="the closed loops instead")
     parser.add_argument("--rivals", action="store_true", help="what others do, too")
     parser.add_argument("--limits", action="store_true", help="max_tokens are the true lengths")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +16,7 @@ from llmux.simulate.hooks import HookTimes
 from llmux.simulate.synthetic import poisson
 from llmux.simulate.workload import OpenLoop
 
+ROOT = Path(__file__).parents[2]
 ASKED = poisson("some", {"a": 0.1, "b": 0.1}, secs=200, seed=1)
 HOOKS = HookTimes(11.0)
 
@@ -33,6 +36,21 @@ def test_a_second_run_finds_what_the_first_has_searched(tmp_path: Path) -> None:
     assert least(partial(limited, of_seed), "11", 5, again, 1) == (named, wait, False)
     assert least(of_seed, "30", 5, again, 1)[2], "another cost"
     assert least(of_seed, "11", 5, again, 2)[2], "another seed"
+
+
+def test_the_command_prints_the_same_with_a_reference_that_was_kept(tmp_path: Path) -> None:
+    file = tmp_path / "reference.json"
+    case = {"workloads": "alternation", "costs": "60", "seeds": 1, "processes": 1}
+    words = [f"--{name}={value}" for name, value in case.items()]
+
+    def run() -> str:
+        command = [sys.executable, str(ROOT / "bench/scheduling.py"), *words, f"--reference={file}"]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    first, kept = run(), file.read_text()
+    assert "balance/CV" in first and "balance in 10s+2C" in first
+    assert run() == first
+    assert file.read_text() == kept and len(kept.splitlines()) == 1
 
 
 def test_a_key_is_of_all_that_a_least_wait_depends_on() -> None:
