@@ -67,6 +67,19 @@ def test_a_call_is_found_wherever_the_answer_is_cut(
     assert watched(*pieces, rest)
 
 
+@given(st.sampled_from(CALLING), st.lists(st.integers(1, 40), min_size=1), st.integers(1, 90))
+def test_a_call_is_found_across_chunks_and_reads(
+    answer: dict[str, object], sizes: list[int], read: int
+) -> None:
+    rest = b"data: " + json.dumps(answer).encode() + b"\n\n"
+    sent = b""
+    while rest:
+        for size in sizes:
+            chunk, rest = rest[:size], rest[size:]
+            sent += b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunk else b""
+    assert watched(*(sent[at : at + read] for at in range(0, len(sent), read)))
+
+
 def test_a_request_offers_tools_where_it_names_them() -> None:
     assert offers_tools(chat(tools=TOOLS))
     assert not offers_tools(chat())

@@ -1,9 +1,10 @@
 """Answers that call a tool: their clients ask again as soon as the tool has run.
 
 Where the policy wants to know, an answer to a request that offers tools is read for it on its way
-to the client, in the words of the three dialects. Text that a model writes cannot be taken for it:
-within a string of JSON each quotation mark has a backslash before it. What is compressed is not
-read. This file refuses to know what is made of it.
+to the client, in the words of the dialects. Text that a model writes cannot be taken for it:
+within a string of JSON each quotation mark has a backslash before it. Chunks of HTTP are read with
+their size lines, which may stand in the middle of a word, and are passed over. What is compressed
+is not read. This file refuses to know what is made of it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ _CALL: Final = re.compile(
     rb'|"tool_calls"\s*:\s*\[\s*\{'
     rb'|"type"\s*:\s*"function_call"'
 )
-_KEPT: Final = 48
+_SIZE_LINE: Final = re.compile(rb"\r\n[0-9a-fA-F]+(?:;[^\r\n]*)?\r\n")
+"""Between two chunks; JSON and its streams have no such line of their own."""
+_WHOLE: Final = b"\n\n\r\n"
+"""How a chunk ends that ends with an event: no word goes on behind it."""
+_KEPT: Final = 64
 """Bytes of a piece that are looked at again with the next: a call may lie across both."""
 
 
@@ -46,8 +51,12 @@ class ToolWatch:
         """Take the next bytes, whatever they are cut at."""
         if not self.found:
             text = self._last + data
+            whole = text.endswith(_WHOLE)
+            lines = text.count(b"\r")
+            if lines and not (whole and lines == 2):  # it is not one event in one chunk
+                text = _SIZE_LINE.sub(b"", text)
             self.found = _CALL.search(text) is not None
-            self._last = text[-_KEPT:]
+            self._last = b"" if whole else text[-_KEPT:]
         self._on_data(data)
 
 
