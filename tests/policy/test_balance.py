@@ -336,7 +336,7 @@ def test_an_empty_model_is_held_for_callers_whose_answers_call_a_tool() -> None:
     """They came back a second after each such answer: b waits so long, not a's callers."""
     a = busy("a", 0, 0.01)._replace(
         absences=(1.0,) * 8,
-        away=(999.5,),
+        away=((999.5, 1.0),),
         lull_since=999.5,
         last_arrival=990.0,
         service_seconds=1.0,
@@ -348,7 +348,7 @@ def test_an_empty_model_is_held_for_callers_whose_answers_call_a_tool() -> None:
     assert verdict.ask_again == 0.5
     why = Weighing(world("a", a, b), verdict).sentence("b")
     assert "a is held for callers whose answers call a tool" in why
-    late = weigh(world("a", a._replace(away=(997.0,), lull_since=997.0), b))
+    late = weigh(world("a", a._replace(away=((997.0, 1.0),), lull_since=997.0), b))
     assert (late.rule, late.target) == ("lull", "b")  # nobody has stayed away for so long
     crowd = weigh(world("a", a, view("b", (60.0,) * 19)))
     assert crowd.target == "b"  # many who wait are worth more than one who comes
@@ -357,7 +357,7 @@ def test_an_empty_model_is_held_for_callers_whose_answers_call_a_tool() -> None:
 
 
 def test_before_anybody_has_come_back_a_second_is_taken_for_granted() -> None:
-    a = busy("a", 0, 0.01)._replace(away=(1000.0,), lull_since=1000.0, last_arrival=990.0)
+    a = busy("a", 0, 0.01)._replace(away=((1000.0, 1.0),), lull_since=1000.0, last_arrival=990.0)
     assert weigh(world("a", a, view("b", (60.0,)))).ask_again == 1.0
     policy = BalancePolicy(BalanceOptions(absence_prior_secs=0.25))
     assert policy.weigh(world("a", a, view("b", (60.0,)))).ask_again == 0.25
@@ -365,12 +365,16 @@ def test_before_anybody_has_come_back_a_second_is_taken_for_granted() -> None:
 
 def test_no_model_is_held_for_longer_than_linger_secs() -> None:
     a = busy("a", 0, 0.01)._replace(
-        absences=(8.0,) * 8, away=(1000.0,), lull_since=1000.0, last_arrival=990.0
+        absences=(8.0,) * 8, away=((1000.0, 1.0),), lull_since=1000.0, last_arrival=990.0
     )
     costly = view("b", (30.0,), wake_seconds=60.0)
     assert weigh(world("a", a, costly)).rule == "linger"
     short = BalancePolicy(BalanceOptions(linger_secs=7.0))
     assert short.weigh(world("a", a, costly)).rule == "lull"
+    a = a._replace(absences=(40.0,) * 8, away=((985.0, 1.0),), lull_since=985.0)
+    assert weigh(world("a", a, costly)).rule == "lull"
+    a = a._replace(lull_since=None)  # whoever had it woken has given up: it has no lull yet
+    assert weigh(world("a", a, costly)).rule == "lull"
 
 
 def test_a_model_that_is_left_in_peace_for_long_is_not_expected_to_be_busy_soon() -> None:

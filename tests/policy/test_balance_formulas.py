@@ -94,21 +94,22 @@ class Reckoned:
         if not i.away:
             return 0.0
         now = self.snapshot.now
-        ages = [now - since for since in i.away[-4:]]
+        ages = [(now - since, weight) for since, weight in i.away[-4:]]
         absences = i.absences or (1.0,)
-        empty = 0.0 if i.lull_since is None else now - i.lull_since
+        empty = ages[-1][0] if i.lull_since is None else now - i.lull_since
         gains = {0.0: 0.0}
-        for x in sorted({one - ages[-1] for one in absences}):
+        for x in sorted({one - ages[-1][0] for one in absences}):
             if not 1e-6 < x <= 30.0 - empty:
                 continue
-            back = 0.0
-            for age in ages:
+            back = worth = 0.0
+            for age, weight in ages:
                 later = [one for one in absences if one > age + 1e-6]
                 sooner = [one for one in later if one <= age + x + 1e-6]
                 back += len(sooner) / len(later) if later else 0.0
+                worth += weight * len(sooner) / len(later) if later else 0.0
             span = x + min(back, 1.0) * self.service(i)
             crowd = sum(j.weighted_waiting + self.rate(j) * span for j in waiting)
-            gains[x] = 0.7 * back * outage - crowd * span
+            gains[x] = 0.7 * worth * outage - crowd * span
         best = max(gains, key=gains.__getitem__)
         for x, gain in gains.items():
             if x != best:
@@ -223,7 +224,10 @@ def some_model(dice: Random, name: str) -> ModelView:
         lulls=tuple(dice.expovariate(1 / 2) for _ in range(dice.choice((0, 2, 8)))),
         lull_since=dice.choice((None, 1000 - 2 * dice.random())),
         absences=tuple(dice.expovariate(1 / 2) for _ in range(dice.choice((0, 2, 8)))),
-        away=tuple(sorted(1000 - 3 * dice.random() for _ in range(dice.choice((0, 0, 1, 6))))),
+        away=tuple(
+            (since, dice.choice((0.5, 1.0, 3.0)))
+            for since in sorted(1000 - 3 * dice.random() for _ in range(dice.choice((0, 0, 1, 6))))
+        ),
         sleep_seconds=dice.choice((None, 0.1, 2 * dice.random())),
         wake_seconds=dice.choice((None, 0.5, 60 * dice.random())),
         max_wait=dice.choice((None, None, 60.0, 600.0)),

@@ -63,7 +63,7 @@ class Switchboard(Renewal):
             case ev.Announced(model) if model in self.lanes:
                 self._announce(self.lanes[model])
             case ev.Returning(ticket) if ticket.lane.rate_windows:  # else nobody would look
-                ticket.lane.returns.expect(now)
+                ticket.lane.returns.expect(now, ticket.weight)
             case ev.RequestReturned(ticket):
                 self._return(ticket, now)
             case ev.Surveyed(awake, unclear):

@@ -25,21 +25,22 @@ class Returns:
     __slots__ = ("absences", "away")
 
     def __init__(self) -> None:
-        self.away: list[float] = []
-        """Since when each caller who comes back is away, as far as the arrivals were read."""
+        self.away: list[tuple[float, float]] = []
+        """Since when each caller who comes back is away, and what it counts, as far as the arrivals
+        were read."""
         self.absences: tuple[float, ...] = ()
         """The latest, oldest first."""
 
-    def expect(self, now: float) -> None:
-        """Await somebody whose answer ends just now."""
-        self.away.append(now)
+    def expect(self, now: float, weight: float) -> None:
+        """Await somebody whose answer ends just now, and whose request has counted `weight`."""
+        self.away.append((now, weight))
         if len(self.away) > MOST_AWAY:
             del self.away[0]
 
     def read_arrivals(self, arrivals: Sequence[tuple[float, float]]) -> None:
         """Learn who has come, as (when, weight) in that order."""
         ended = []
-        away = iter(list(self.away))
+        away = iter([since for since, _ in self.away])
         since = next(away, None)
         for when, _ in arrivals:
             if since is None:
@@ -51,7 +52,7 @@ class Returns:
 
     def forget(self, now: float) -> None:
         """Await those no more who have been away for too long."""
-        self._end([FORGOTTEN for since in self.away if now - since > FORGOTTEN])
+        self._end([FORGOTTEN for since, _ in self.away if now - since > FORGOTTEN])
 
     def _end(self, absences: Sequence[float]) -> None:
         if absences:

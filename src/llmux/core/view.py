@@ -102,7 +102,7 @@ def _views(board: Switchboard, now: float) -> dict[str, ModelView]:
             lane.sums_at = now
         back = lane.returns
         away = back.away
-        if away and now - away[0] > FORGOTTEN:
+        if away and now - away[0][0] > FORGOTTEN:
             back.forget(now)
         queue, inside, lulls, settings = lane.waiting, lane.inside, lane.lulls, lane.settings
         waiting, weights, begun = len(queue), lane.weight_sum, lulls.begun

@@ -266,11 +266,11 @@ class BalancePolicy(SwitchPolicy):
                 return Verdict("busy", best.name, again, rows)
             hold = 0.0
             if awake.away:
-                empty = 0.0 if awake.lull_since is None else scales.now - awake.lull_since
+                last = awake.away[-1][0] if awake.lull_since is None else awake.lull_since
                 hold = hold_for(
-                    [scales.now - since for since in awake.away],
+                    [(scales.now - since, weight) for since, weight in awake.away],
                     awake.absences or (o.absence_prior_secs,),
-                    most=o.linger_secs - empty,
+                    most=o.linger_secs - (scales.now - last),
                     outage=next(visit + c_ji for view, *_, c_ji, visit in trips if view is best),
                     crowd=sum([trip[0].weighted_waiting for trip in trips]),
                     growing=sum([trip[2] for trip in trips]),

@@ -19,7 +19,7 @@ _SOONEST: Final = 1e-6
 
 
 def hold_for(
-    away: Sequence[float],
+    away: Sequence[tuple[float, float]],
     absences: Sequence[float],
     *,
     most: float,
@@ -30,24 +30,26 @@ def hold_for(
 ) -> float:
     """Return for how many seconds more the model is held; 0: it is left now.
 
-    `away` says for how many seconds each caller has been away, longest first, `absences` how long
-    the last ones stayed away. While the model is held, and while it serves who has come back, a
-    `crowd` waits that grows by `growing` a second. Of the moments when somebody may be back the
-    one is taken at which most is gained.
+    `away` says for how many seconds each caller has been away and what its requests count, longest
+    first, `absences` how long the last ones stayed away. While the model is held, and while it
+    serves who has come back, a `crowd` waits that grows by `growing` a second. Of the moments when
+    somebody may be back the one is taken at which most is gained.
     """
     away = away[-_YOUNGEST:]
     best, found = 0.0, 0.0
     for absence in absences:
-        left = absence - away[-1]
+        left = absence - away[-1][0]
         if not _SOONEST < left <= most:
             continue
-        back = 0.0
-        for age in away:
+        back = worth = 0.0
+        for age, weight in away:
             later = [one for one in absences if one > age + _SOONEST]
             if later:
-                back += sum([one <= age + left + _SOONEST for one in later]) / len(later)
+                soon = sum([one <= age + left + _SOONEST for one in later]) / len(later)
+                back += soon
+                worth += weight * soon
         busy = left + min(back, 1.0) * service
-        gain = SHARE * back * outage - (crowd + growing * busy) * busy
+        gain = SHARE * worth * outage - (crowd + growing * busy) * busy
         if gain > best:
             best, found = gain, left
     return found

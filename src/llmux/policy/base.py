@@ -49,9 +49,10 @@ class ModelView(NamedTuple):
     """When its last answer ended, if nobody has asked for it since; on the clock of `now`."""
     absences: tuple[float, ...] = ()
     """Last few times (up to 8) that callers who were to come back stayed away, oldest first."""
-    away: tuple[float, ...] = ()
-    """When each caller who is to come back has left, oldest first: their answers call a tool, or
-    they have said that they ask for this model next; on the clock of `now`."""
+    away: tuple[tuple[float, float], ...] = ()
+    """When each caller who is to come back has left, on the clock of `now`, and what its requests
+    count, oldest first: their answers call a tool, or they have said that they ask for this model
+    next."""
     sleep_seconds: float | None = None
     """Learned duration of its sleep hook; None before the first."""
     wake_seconds: float | None = None
