@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from proof.watched import WatchedSwitcher
 
 OPERATOR = ev.OrderGiven(0, "").by
+_NOTHING_NEW = frozenset(
+    {ev.Looked, ev.TurnEnded, ev.AlarmRang, ev.RequestWaits, ev.RequestArrived, ev.PrepareEnded}
+)
+"""Facts of which the books have no line: the most frequent ones."""
 
 
 class Books:
@@ -89,6 +93,8 @@ class Books:
 
     def before(self, event: ev.Event, now: float) -> None:
         """Hear a fact before the board does."""
+        if type(event) in _NOTHING_NEW:
+            return
         match event:
             case ev.HookEnded(number=number) if self._hook and number == self._hook.number:
                 self._hook_ended(event, now)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from llmux.core import events as ev
 from llmux.core.lane import LaneSettings
 from llmux.policy.base import SwitchPolicy
@@ -23,7 +25,7 @@ from llmux.runtime.lives import Lives
 from llmux.runtime.probes import AGREES, Answer, Look, Probe
 from llmux.runtime.readiness import Readiness, beat
 from llmux.runtime.statefile import StateFile
-from llmux.runtime.staterecord import dump, replace
+from llmux.runtime.staterecord import Record, dump, replace
 from llmux.runtime.survey import look_at
 from proof.chance import Chance
 from proof.engines import HOLDING, Engine, Machine, Process, Truth
@@ -213,24 +215,25 @@ class Disk(StateFile):
             seconds = self._chance.one([0.5, 5.0])
             self.sick = True
         full = self._chance.strikes("disk: full", 0.01)
-        data, version = dump(self._record), self._version
+        # Only a life that is killed leaves what has landed: spelled out then, kept quickly now.
+        kept, version = msgspec.json.encode(self._record), self._version
         loop = asyncio.get_running_loop()
-        loop.call_later(seconds, self._land, data, version, full)
+        loop.call_later(seconds, self._land, kept, version, full)
 
-    def _land(self, data: bytes, version: int, full: bool) -> None:
+    def _land(self, kept: bytes, version: int, full: bool) -> None:
         if self._lock < 0 or self.path is None:
             return
         if full:
             self.sick = True
             self._wrote(version, OSError(28, "No space left on device"))
             return
-        self._landed = data
+        self._landed = kept
         self._wrote(version, None)
 
     def perish(self) -> None:
         """Go as kill -9 lets it go: what has landed is there, and no more."""
         if self._lock >= 0 and self.path is not None and self._landed:
-            replace(self.path, self._landed, sync=False)
+            replace(self.path, dump(msgspec.json.decode(self._landed, type=Record)), sync=False)
         self._let_go()
 
 

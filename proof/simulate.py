@@ -19,6 +19,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 from proof.story import Told, tell
 
@@ -35,6 +36,9 @@ PHASES = [
     "stopping",
     "restart",
 ]
+STORIES_KEPT = 4
+"""So many stories leave their memory behind until it is given back."""
+_STORIES = count(1)
 KEPT = 40
 """Lines of the log that are shown of a story in which something does not hold."""
 
@@ -80,7 +84,13 @@ def simulate(
 
 def _told(seeds: Iterable[int], processes: int) -> Iterator[Told]:
     if processes == 1:
-        yield from map(_tell, seeds)
+        collects = gc.isenabled()
+        try:
+            yield from map(_tell, seeds)
+        finally:
+            gc.unfreeze()
+            if collects:
+                gc.enable()
         return
     context = multiprocessing.get_context("spawn")
     with context.Pool(processes) as pool:
@@ -93,7 +103,8 @@ def _tell(seed: int) -> Told:
         gc.disable()
         gc.freeze()
     told = tell(seed)
-    gc.collect()
+    if next(_STORIES) % STORIES_KEPT == 0:
+        gc.collect()
     return told
 
 

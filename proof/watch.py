@@ -25,6 +25,11 @@ LIVELOCK = 20_000
 """Facts at one moment that are no work any more."""
 HEARTBEAT = 5.0
 _ASLEEP = Phase.ASLEEP
+_COMES = (ev.RequestWaits, ev.RequestArrived, ev.RequestReturned)
+_FOR_THE_DRIVER = frozenset(
+    {fx.SetAlarm, fx.CancelAlarm, fx.AskTurn, fx.AwaitDefer, fx.Prepare, fx.DropPrepare}
+)
+"""Orders that say nothing of models and requests: the most frequent ones."""
 
 
 class Watch(Books):
@@ -87,12 +92,14 @@ class Watch(Books):
     def after(self, event: ev.Event, orders: list[fx.Effect], now: float) -> None:
         """Hear what the board orders upon a fact, and hold the books against it."""
         board = self._board
-        match event:
-            case ev.RequestArrived(ticket) | ev.RequestWaits(ticket) | ev.RequestReturned(ticket):
-                if ticket.stage == WAITING or fx.Admit(ticket) in orders:
-                    self._queue(ticket, now)
+        if isinstance(event, _COMES):
+            ticket = event.ticket
+            if ticket.stage == WAITING or fx.Admit(ticket) in orders:
+                self._queue(ticket, now)
         told = [type(event).__name__]
         for order in orders:
+            if type(order) in _FOR_THE_DRIVER:
+                continue
             match order:
                 case fx.Admit(ticket):
                     self._admit(ticket, now)
