@@ -296,6 +296,15 @@ async def test_interim_answers_of_the_backend_are_forwarded() -> None:
         assert old.status == 200
 
 
+async def test_an_interim_answer_may_say_that_the_connection_will_be_closed() -> None:
+    """Some servers write the same fields into both; what counts is what the final one says."""
+    reply = b"HTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\n"
+    async with stand(say(reply + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")) as s:
+        client = await s.client()
+        await client.send(post(chat()))
+        assert [(await client.message()).status for _ in range(2)] == [103, 200]
+
+
 async def test_an_expectation_is_answered_here_and_not_forwarded() -> None:
     seen: list[Message] = []
     async with stand(recorder(seen)) as s:

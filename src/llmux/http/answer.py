@@ -196,6 +196,9 @@ class AnswerReader:
         if b"\n\n" in head:  # the parser passes over some of them
             raise BadAnswer(_NO_CR)
         self._parse_head(head)
+        if 100 <= self.status < 200 and not self.persistent:
+            # It says `close` of what comes after the final answer, but llhttp reads no further.
+            self._parser = httptools.HttpResponseParser(self)
         if self._head_done and self.status >= 200:
             self._frame()
             if cut is not None and self.framing == LENGTH and self.persistent and not self.has_id:
