@@ -69,6 +69,9 @@ ELSEWHERE = {
     ),
     "make bench": "15 minutes, and nginx",
     "make bench-quick": "a minute, and nginx",
+    'make bench-scheduling ARGS="--first-seed 501 --reference least.jsonl'
+    " --trace TRACES/azure2023_first_half.csv.gz:5 TRACES/azure2023_first_half.csv.gz:16"
+    ' TRACES/servegen4_busy.csv.gz TRACES/servegen4_home.csv.gz"': "minutes, and traces",
     "make profile": "a minute of a quiet machine",
     "uv tool install .": "asks a package index; what it builds is what pip builds",
 }
