@@ -12,7 +12,7 @@ from proof.story import tell
 
 from llmux.core import switching
 
-EVENTS = int(os.environ.get("LLMUX_SIMULATED_EVENTS", "750000"))
+EVENTS = int(os.environ.get("LLMUX_SIMULATED_EVENTS", "1000000"))
 """How many events all parts of the test go through; `make simulate-faults` goes on."""
 PARTS = 8
 """So many tests share them, for as many workers as there are."""
