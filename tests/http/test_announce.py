@@ -43,7 +43,7 @@ async def test_the_gate_hears_of_it_once_the_answer_is_over(limits: Limits) -> N
 @pytest.mark.parametrize(
     ("fields", "status", "told"),
     [
-        (["x-llmux-next: nobody"], 404, "Model 'nobody' not found"),
+        (["x-llmux-next: nobody"], 404, "x-llmux-next: Model 'nobody' not found"),
         (["x-llmux-next: m", "x-llmux-next: m"], 404, "Model 'm, m' not found"),
         (["x-llmux-next:"], 400, "x-llmux-next names no model"),
     ],

@@ -122,6 +122,9 @@ def test_every_name_of_the_yardstick_can_be_spelled() -> None:
         ("closed:a=1e9,requests=10", "10,000,000 is the most"),
         ("poisson:a=1e-9,secs=1", "no request comes of it"),
         ("closed:a=1.5", "'a=1.5' is not a whole number of users"),
+        ("closed:a=1,requests=1.5", "'requests=1.5' is not a whole number of requests"),
+        ("closed:tools=0.5", "no model is named; closed:a=12,b=8 names two"),
+        ("poisson:a=.1,tools=.5", "'tools' is a setting of closed alone"),
         ("closed:a=1,tools=1.5", "'tools=1.5' is not a share of answers; 0.8 is four of five"),
     ],
 )
@@ -129,3 +132,9 @@ def test_a_misspelled_workload_says_what_would_do(spelled: str, says: str) -> No
     with pytest.raises(ConfigError) as error:
         workload(spelled)
     assert says in str(error.value)
+
+
+def test_no_answer_calls_a_tool_where_the_share_is_0() -> None:
+    none, unsaid = workload("closed:a=1,tools=0"), workload("closed:a=1")
+    assert [job.then for job in none.start().first()] == [None]
+    assert none.start().first() == unsaid.start().first()

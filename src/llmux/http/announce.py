@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from llmux.errors import BadRequestError, LlmuxError
+from llmux.errors import BadRequestError, LlmuxError, NotRegisteredError
 from llmux.http.gate import Gate
 from llmux.http.keys import Caller
 from llmux.http.refusals import refuse_model, unknown_model
@@ -23,7 +23,8 @@ def named(said: bytes, gate: Gate, caller: Caller | None) -> str:
     if caller is not None and not caller.may_use(model):
         raise refuse_model(model)
     if not gate.is_registered(model):
-        raise unknown_model(model)
+        error = unknown_model(model)
+        raise NotRegisteredError(f"x-llmux-next: {error}")
     return model
 
 

@@ -50,13 +50,13 @@ class ToolWatch:
     def __call__(self, data: bytes) -> None:
         """Take the next bytes, whatever they are cut at."""
         if not self.found:
-            text = self._last + data
-            whole = text.endswith(_WHOLE)
-            lines = text.count(b"\r")
-            if lines and not (whole and lines == 2):  # it is not one event in one chunk
-                text = _SIZE_LINE.sub(b"", text)
-            self.found = _CALL.search(text) is not None
-            self._last = b"" if whole else text[-_KEPT:]
+            whole = data.endswith(_WHOLE)
+            if self._last or not whole or data.count(b"\r") != 2:  # not one event in one chunk
+                text = _SIZE_LINE.sub(b"", self._last + data)
+                self._last = b"" if whole else text[-_KEPT:]
+                self.found = _CALL.search(text) is not None
+            elif b"tool_" in data or b"function_call" in data:
+                self.found = _CALL.search(data) is not None
         self._on_data(data)
 
 

@@ -144,6 +144,7 @@ _SETTINGS: Final[Mapping[str, Mapping[str, float]]] = {
 
 _FRACTIONS: Final = ("think", "service", "cv", "tools", "tool_secs")
 """Settings of a closed loop that need not be whole numbers."""
+_MAY_BE_0: Final = ("cv", "tools")
 _LARGEST: Final = 1_000_000_000
 """What no number of a workload is above: thirty years in seconds."""
 _MOST: Final = 10_000_000
@@ -170,7 +171,7 @@ def workload(spelled: str, seed: int = 0) -> Workload:
     for part in filter(None, rest.split(",")):
         key, _, value = part.partition("=")
         number = _number(value)
-        if not key or number is None or (number == 0 and key != "cv"):
+        if not key or number is None or (number == 0 and key not in _MAY_BE_0):
             raise ConfigError(
                 f"--workload {spelled}: {part!r} is not NAME=NUMBER with a number above 0"
             )
@@ -184,12 +185,13 @@ def workload(spelled: str, seed: int = 0) -> Workload:
                 f"--workload {spelled}: {part!r} is not a share of answers; 0.8 is four of five"
             )
         if kind == "closed" and key not in _FRACTIONS and number % 1:
-            raise ConfigError(f"--workload {spelled}: {part!r} is not a whole number of users")
+            of = "requests" if key == "requests" else "users"
+            raise ConfigError(f"--workload {spelled}: {part!r} is not a whole number of {of}")
+        _check_name(spelled, key, settings)
         (settings if key in settings else models)[key] = number
     if not models:
-        raise ConfigError(
-            f"--workload {spelled}: no model is named; {kind}:a=0.15,b=0.15 names two"
-        )
+        two = "a=12,b=8" if kind == "closed" else "a=0.15,b=0.15"
+        raise ConfigError(f"--workload {spelled}: no model is named; {kind}:{two} names two")
     if (size := _size(settings, models)) > _MOST:
         raise ConfigError(
             f"--workload {spelled}: that would be about {size:,.0f} requests; {_MOST:,} is the most"
@@ -205,6 +207,16 @@ def workload(spelled: str, seed: int = 0) -> Workload:
             f"--workload {spelled}: no request comes of it; a larger rate or secs would do"
         )
     return made
+
+
+def _check_name(spelled: str, key: str, settings: Mapping[str, float]) -> None:
+    """Refuse a model that is named as another kind's setting: it is hardly meant as a model."""
+    others = [kind for kind, those in _SETTINGS.items() if key in those]
+    if others and key not in settings:
+        raise ConfigError(
+            f"--workload {spelled}: {key!r} is a setting of {' and '.join(others)} alone,"
+            " and no model may be named so"
+        )
 
 
 def _size(settings: Mapping[str, float], models: Rates) -> float:
