@@ -26,6 +26,7 @@ CALLING: list[dict[str, object]] = [
     {"choices": [{"delta": {"tool_calls": [{"index": 0}]}, "finish_reason": None}]},
     {"type": "message", "stop_reason": "tool_use", "content": [{"type": "tool_use"}]},
     {"type": "response.completed", "response": {"output": [{"type": "function_call"}]}},
+    {"type": "response.completed", "response": {"output": [{"type": "custom_tool_call"}]}},
     {"message": {"role": "assistant", "tool_calls": [{"function": {}}]}, "done": True},
 ]
 PLAIN: list[dict[str, object]] = [

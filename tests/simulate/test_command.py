@@ -141,3 +141,14 @@ def test_a_file_that_cannot_be_written_is_named(
     assert done.exit_code == code
     assert done.stderr.startswith(f"{option}: {to} ")
     assert done.stderr.count("\n") == 1
+
+
+def test_two_results_cannot_go_to_one_place(tmp_path: Path) -> None:
+    to = str(tmp_path / "out")
+    for place, said in ((to, to), ("-", "standard output")):
+        done = run("--workload", "poisson:a=1,secs=20", "--json", place, "--waits", place)
+        assert done.exit_code == 2
+        assert done.stderr == f"--waits: --json is written to {said} already; name another file\n"
+    assert not Path(to).exists()
+    done = run("--workload", "poisson:a=1,secs=20", "--json", "/dev/null", "--waits", "/dev/null")
+    assert done.exit_code == 0

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from llmux import __version__
 from llmux.cli.options import EXIT_FAILED, EXIT_OK, EXIT_USAGE, gathered, shared
-from llmux.cli.target import check_report, check_target, is_stdout, write_target
+from llmux.cli.target import check_apart, check_report, check_target, is_stdout, write_target
 from llmux.config import Config, load_config
 from llmux.core.lane import LaneSettings
 from llmux.errors import ConfigError, PolicyError
@@ -199,6 +199,13 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
 def _check_targets(given: Mapping[str, Any]) -> None:
     """Find out before the work whether what comes of it can be written."""
+    check_apart(
+        {
+            "--report": given["page_to"],
+            "--json": given["json_to"],
+            "--waits": given["waits_to"],
+        }
+    )
     if given["page_to"] is not None:
         check_report(given["page_to"])
     for option, to in (("--json", given["json_to"]), ("--waits", given["waits_to"])):

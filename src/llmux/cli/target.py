@@ -7,7 +7,7 @@ keeps the trace. It refuses to know what is written.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TextIO
 
@@ -42,6 +42,21 @@ def check_target(path: Path, option: str) -> bool:
     except OSError as error:
         raise _unwritable(option, path, error) from None
     return there
+
+
+def check_apart(targets: Mapping[str, Path | None]) -> None:
+    """Raise ConfigError if two options name the same place: one would be written over the other."""
+    taken: dict[Path, str] = {}
+    for option, path in targets.items():
+        if path is None or path.is_char_device() or path.is_fifo():
+            continue
+        place = path if is_stdout(path) else path.absolute()
+        if place in taken:
+            what = "standard output" if is_stdout(path) else str(path)
+            raise ConfigError(
+                f"{option}: {taken[place]} is written to {what} already; name another file"
+            )
+        taken[place] = option
 
 
 def check_report(path: Path) -> None:

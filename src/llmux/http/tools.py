@@ -22,7 +22,7 @@ _LARGEST: Final = 4_194_304
 _CALL: Final = re.compile(
     rb'"(?:finish|stop)_reason"\s*:\s*"(?:tool_calls|tool_use|function_call)"'
     rb'|"tool_calls"\s*:\s*\[\s*\{'
-    rb'|"type"\s*:\s*"function_call"'
+    rb'|"type"\s*:\s*"(?:function|custom_tool)_call"'
 )
 _SIZE_LINE: Final = re.compile(rb"\r\n[0-9a-fA-F]+(?:;[^\r\n]*)?\r\n")
 """Between two chunks; JSON and its streams have no such line of their own."""
