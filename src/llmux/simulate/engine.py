@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from heapq import heappop, heappush
 from typing import Any
 
@@ -19,16 +19,15 @@ from llmux.core import events as ev
 from llmux.core.board import Switchboard
 from llmux.core.lane import Lane, LaneSettings
 from llmux.core.news import ModelActivated
-from llmux.core.rulings import Ruling
 from llmux.core.ticket import Ticket
-from llmux.core.times import Exit, Times
 from llmux.core.view import policy_context, snapshot
 from llmux.errors import PolicyError
-from llmux.policy.base import Decision, Defer, PolicyDecision, Reason, Snapshot, SwitchPolicy
+from llmux.policy.base import Decision, Defer, PolicyDecision, Snapshot, SwitchPolicy
 from llmux.runtime.drain import Drain
 from llmux.runtime.guard import PolicyGuard
 from llmux.simulate.hooks import HookTimes
 from llmux.simulate.outcome import Outcome, Row, Spell
+from llmux.simulate.untold import UntoldBoard
 from llmux.simulate.workload import Job, Workload
 
 PATIENCE = 1e6
@@ -61,35 +60,6 @@ class Seat(Ticket):
     def most_tokens(self) -> int | None:
         """Return the request's own limit; its real length stays hidden."""
         return self.job.max_tokens
-
-
-class _Untold(Times):
-    """Adds no time up: an outcome reckons its shares from its rows."""
-
-    __slots__ = ()
-
-    def settle(self, lanes: Iterable[Lane], exits: Sequence[Exit], now: float) -> None:
-        del lanes, exits, now
-
-
-class _Board(Switchboard):
-    """The real board, without the memory of why it decided: nobody can ask a simulation."""
-
-    def __init__(self, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)
-        self.times = _Untold()
-        self._unread = Ruling(0, "", "", None)
-
-    def _note(
-        self,
-        rule: str,
-        lane: Lane,
-        *facts: object,
-        again: float | None = None,
-        reason: str | Reason | None = None,
-    ) -> Ruling:
-        del rule, lane, facts, again, reason
-        return self._unread
 
 
 class _Empty:
@@ -159,7 +129,7 @@ class _Engine:
         settings: Mapping[str, LaneSettings],
         progress: Progress | None,
     ) -> None:
-        self.board: Switchboard = _Board(
+        self.board: Switchboard = UntoldBoard(
             settings.values(),
             rate_windows=tuple(policy.rate_windows),
             hint_secs=policy.hint_secs,
