@@ -73,7 +73,8 @@ def test_tide_balance_is_balance_without_what_was_added() -> None:
     for seed in range(400):
         drawn = some_world(Random(seed))
         models = {
-            one.name: one._replace(lulls=(), lull_since=None) for one in drawn.models.values()
+            one.name: one._replace(lulls=(), lull_since=None, away=())
+            for one in drawn.models.values()
         }
         drawn = replace(drawn, models=models)
         reckoned = Reckoned(drawn)

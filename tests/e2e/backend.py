@@ -128,8 +128,9 @@ class Backend:
             while rest and not self.there(rest):
                 await asyncio.sleep(LOOK)
                 self.look(reader, tag)
-        end = {"choices": [{"index": 0, "delta": {}, "finish_reason": wish.get("finish", "stop")}]}
-        self.piece(writer, b"data: %b\n\n" % json.dumps(end).encode())
+        if "finish" in wish:
+            end = {"choices": [{"index": 0, "delta": {}, "finish_reason": wish["finish"]}]}
+            self.piece(writer, b"data: %b\n\n" % json.dumps(end).encode())
         self.piece(writer, b"data: [DONE]\n\n")
         writer.write(b"0\r\n\r\n")
         await writer.drain()
