@@ -17,9 +17,10 @@ from llmux.core.news import ModelActivated, News, PolicyFault
 from llmux.errors import LlmuxError, PolicyError
 from llmux.policy.base import SwitchPolicy
 from llmux.runtime.switcher import ModelSwitcher
-from llmux.simulate.engine import PATIENCE, Progress, Seat, lane_settings
+from llmux.simulate.engine import PATIENCE, Progress, lane_settings
 from llmux.simulate.hooks import HookTimes
 from llmux.simulate.outcome import Outcome, Row, Spell
+from llmux.simulate.seat import Seat
 from llmux.simulate.workload import Job, Workload
 
 

@@ -17,9 +17,8 @@ from typing import Any
 from llmux.core import effects as fx
 from llmux.core import events as ev
 from llmux.core.board import Switchboard
-from llmux.core.lane import Lane, LaneSettings
+from llmux.core.lane import LaneSettings
 from llmux.core.news import ModelActivated
-from llmux.core.ticket import Ticket
 from llmux.core.view import policy_context, snapshot
 from llmux.errors import PolicyError
 from llmux.policy.base import Decision, Defer, PolicyDecision, Snapshot, SwitchPolicy
@@ -27,6 +26,7 @@ from llmux.runtime.drain import Drain
 from llmux.runtime.guard import PolicyGuard
 from llmux.simulate.hooks import HookTimes
 from llmux.simulate.outcome import Outcome, Row, Spell
+from llmux.simulate.seat import Seat
 from llmux.simulate.untold import UntoldBoard
 from llmux.simulate.workload import Job, Workload
 
@@ -44,22 +44,6 @@ Progress = Callable[[int], None]
 
 class NeedsLoopError(PolicyError):
     """The policy can only be simulated by the driver engine."""
-
-
-class Seat(Ticket):
-    """A ticket that remembers its request."""
-
-    __slots__ = ("index", "job")
-
-    def __init__(self, lane: Lane, job: Job, index: int) -> None:
-        super().__init__(lane, job.arrival)
-        self.weight *= job.priority
-        self.job = job
-        self.index = index
-
-    def most_tokens(self) -> int | None:
-        """Return the request's own limit; its real length stays hidden."""
-        return self.job.max_tokens
 
 
 class _Empty:
